@@ -34,7 +34,7 @@ class StoppableClient(PapermillNotebookClient):
         try: super().papermill_execute_cells()
         except Stopped:
             for cell in self.nb.cells:
-                if cell.cell_type == 'code' and cell.execution_count is None: cell.metadata.papermill['status'] = 'pending'
+                if cell.cell_type == 'code' and cell.execution_count is None: cell.metadata.papermill['status'] = 'skipped'
         finally:
             for s, handler in was.items(): signal.signal(s, handler)
 
