@@ -87,7 +87,7 @@ class Recording(Callback):
         view: Callable | None = None, # shows progress; None: a `View`
     ):
         self.home, self.every, self.facts, self.view = home, every, dict(facts or {}), view or View()
-        self.path, self.rows, self.points, self.scores, self.seconds, self.board = home.path/'metrics.jsonl', [], [], {}, 0., None
+        self.path, self.rows, self.points, self.newest, self.seconds, self.board = home.path/'metrics.jsonl', [], [], {}, 0., None
 
     def before_fit(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,13 +129,13 @@ class Recording(Callback):
         self.rows, self.last = [], out[-1]
         self.points += [(r['step'], r['loss']) for r in out if r['kind'] == 'train']
         self.write(out); self.to_board(out)
-        self.view(self.last, self.learn.plan.total, self.points, self.scores)
+        self.view(self.last, self.learn.plan.total, self.points, self.newest)
 
     def after_validate(self):
         if self.learn.control.stop: return
         self.fetch()
-        self.scores = self.learn.scores
-        row = dict(kind='valid', step=self.learn.step, **self.scores)
+        self.newest = self.learn.scores
+        row = dict(kind='valid', step=self.learn.step, **self.newest)
         self.write([row]); self.to_board([row])
 
     def to_board(self, rows: list[dict]):
@@ -151,7 +151,7 @@ class Recording(Callback):
     def after_fit(self):
         self.fetch()
         if self.board: self.board.close(); self.board = None
-        if self.last: self.view(self.last, self.learn.plan.total, self.points, self.scores, self.ending())
+        if self.last: self.view(self.last, self.learn.plan.total, self.points, self.newest, self.ending())
 
     def ending(self) -> str:
         stop = self.learn.control.stop

@@ -1,0 +1,148 @@
+"""Kill training at random instants and compare what comes out with a run that was left alone.
+
+    python tests/killing.py --kills 200 --during-save 50
+
+Attempts are forked from a process that has imported everything and run nothing, so each one starts in milliseconds;
+SIGKILL ends them. Every finished run must equal the uninterrupted one bit for bit: losses and rates of all steps,
+weights, optimizer, averaged weights.
+"""
+import argparse, itertools, json, os, random, signal, sys, tempfile, time
+import numpy as np, torch
+from torch import nn
+from trainlab.engine import checkpoint
+from trainlab.engine.checkpoint import load
+from trainlab.engine.learner import SeekableLearner
+from trainlab.engine.loader import FixedLoader, Loader
+from trainlab.engine.plan import Bucket, Phase, Plan
+from trainlab.engine.run import RunConfig, Run
+from trainlab.engine.train import callbacks, train_run
+
+STEPS = 80
+
+
+class Textures:
+    "Noise to be smoothed: a random crop, flipped at random."
+    def __init__(self, n: int, size: int): self.n, self.size = n, size
+    def __len__(self): return self.n
+    def item(self, index, rng):
+        x = np.sin(np.arange(self.size)[:, None]*(index + 1)/7) + rng.normal(size=(self.size, self.size))
+        x = torch.from_numpy(np.ascontiguousarray(x[:, ::rng.choice([-1, 1])])).float()[None]
+        return x, nn.functional.avg_pool2d(x, 3, 1, 1)
+
+
+def train(root: str, name: str, workers: int, accumulate: int, precision: str) -> Run:
+    "One run on two formats, with everything that usually breaks a resume."
+    torch.set_num_threads(1)
+    sources = dict(small=Textures(21, 8), large=Textures(10, 12))
+    cfg = RunConfig(name=name, root=root, steps=STEPS, workers=workers, precision=precision, save_every=4, preview_every=30, log_every=5)
+
+    def make(run):
+        torch.manual_seed(cfg.seed)
+        plan = Plan([Phase('mixed', 50, (Bucket('small', 4, .6, accumulate), Bucket('large', 2, .4)), 1e-2, warmup=5),
+                     Phase('large', STEPS - 50, (Bucket('large', 3, 1, accumulate),), 1e-3)], {k: len(s) for k, s in sources.items()}, cfg.seed)
+        net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.GELU(), nn.Dropout(.1), nn.Conv2d(8, 1, 3, padding=1))
+        return SeekableLearner(Loader(plan, sources, workers), net, nn.functional.mse_loss, FixedLoader(sources['large'], 5), validate_every=cfg.preview_every,
+                               precision=precision, clip=1., cbs=callbacks(run, dict(frames_used=31), ema=.95))
+    return train_run(cfg, make)
+
+
+def attempt(args: tuple, pipe: int | None = None) -> int:
+    "Fork a process that trains; its number. With a pipe, it says when a file of a checkpoint is about to be written."
+    pid = os.fork()
+    if pid: return pid
+    try:
+        os.dup2(os.open(os.path.join(args[0], 'attempts.log'), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2); os.dup2(2, 1)
+        if pipe is not None:
+            real = checkpoint._write
+            def told(path, content): os.write(pipe, b'.'); return real(path, content)
+            checkpoint._write = told
+        train(*args)
+        os._exit(0)
+    except BaseException:
+        import traceback
+        traceback.print_exc(); os._exit(1)
+
+
+def ended(pid: int, root: str) -> bool:
+    "Whether it has finished; raises if it failed by itself."
+    done, status = os.waitpid(pid, os.WNOHANG)
+    if done and status: raise SystemExit(f'an attempt failed by itself:\n{open(os.path.join(root, "attempts.log")).read()[-3000:]}')
+    return bool(done)
+
+
+def kill(pid: int) -> None: os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
+
+
+def outcome(root: str, name: str) -> tuple[dict, list]:
+    "All tensors of the last checkpoint, and loss, rate and bucket of every step."
+    run = Run(RunConfig(name=name, root=root))
+    tensors, texts = load(run.checkpoints.newest())
+    assert json.loads(texts['state.json'])['step'] == STEPS
+    rows = [json.loads(line) for line in (run.path/'metrics.jsonl').read_text().splitlines()]
+    return tensors, [(r['step'], r['loss'], r['grad_norm'], r['lr'], r['bucket']) for r in rows if r['kind'] == 'train'] + [r for r in rows if r['kind'] == 'valid']
+
+
+def same(a: tuple, b: tuple) -> bool:
+    return a[1] == b[1] and a[0].keys() == b[0].keys() and all(torch.equal(a[0][f][k], b[0][f][k]) for f in a[0] for k in a[0][f])
+
+
+def bad(root: str) -> int:
+    "Checkpoints that were set aside as damaged."
+    return sum(len(files) for at, files, _ in os.walk(root) if os.path.basename(at) == 'bad')
+
+
+def at_random(root: str, args: tuple, rng: random.Random, seconds: float, most: int) -> int:
+    "Train to the end under kills at random instants; how many there were."
+    kills = 0
+    while True:
+        pid, deadline = attempt((root, *args)), time.monotonic() + (rng.uniform(.02, seconds) if kills < most else 1e9)
+        while time.monotonic() < deadline:
+            if ended(pid, root): return kills
+            time.sleep(.002)
+        if ended(pid, root): return kills
+        kill(pid); kills += 1
+
+
+def during_saves(root: str, args: tuple, rng: random.Random, most: int) -> int:
+    "Train to the end under kills while a checkpoint is being written; how many there were."
+    kills = 0
+    while True:
+        out, into = os.pipe(); os.set_blocking(out, False)
+        pid, wait = attempt((root, *args), into), rng.randrange(1, 25) if kills < most else 10**9
+        try:
+            while True:
+                try: wait -= len(os.read(out, 1))
+                except BlockingIOError: pass
+                if wait <= 0: time.sleep(rng.uniform(0, .004)); break
+                if ended(pid, root): return kills
+            if ended(pid, root): return kills
+            kill(pid); kills += 1
+        finally: os.close(out); os.close(into)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--kills', type=int, default=20); p.add_argument('--during-save', type=int, default=5); p.add_argument('--seed', type=int, default=0)
+    opt = p.parse_args()
+    rng, kinds = random.Random(opt.seed), list(itertools.product((0, 2), (1, 2), ('fp32', 'bf16')))
+    with tempfile.TemporaryDirectory() as root:
+        def alone(kind):
+            began = time.monotonic(); pid = attempt((root, f'alone_{kind}', *kind))
+            while not ended(pid, root): time.sleep(.005)
+            return time.monotonic() - began
+        rng.shuffle(kinds)
+        count, saves, runs, wrong, seconds = 0, 0, 0, 0, {}
+        for n in itertools.count():
+            kind = kinds[n % len(kinds)]
+            if count >= opt.kills and saves >= opt.during_save: break
+            if kind not in seconds: seconds[kind] = alone(kind)
+            name = f'run_{n}'
+            if count < opt.kills: count += at_random(root, (name, *kind), rng, .8*seconds[kind], -(-opt.kills//len(kinds)))
+            else: saves += during_saves(root, (name, *kind), rng, -(-opt.during_save//4))
+            runs += 1; wrong += not same(outcome(root, name), outcome(root, f'alone_{kind}'))
+        damaged = bad(root)
+    print(json.dumps(dict(kills=count, kills_during_save=saves, runs=runs, kinds=len(seconds), different=wrong, damaged=damaged)))
+    sys.exit(bool(wrong or damaged))
+
+
+if __name__ == '__main__': main()

@@ -1,0 +1,15 @@
+"`kill -9` at random instants, and during saves: nothing torn, nothing lost, no bit different."
+import json
+import pytest
+
+
+def check(said, kills, during_save):
+    got = json.loads(said.splitlines()[-1])
+    assert got['kills'] >= kills and got['kills_during_save'] >= during_save
+    assert got['different'] == 0 and got['damaged'] == 0
+
+
+def test_some_kills(script): check(script('killing.py', '--kills', 20, '--during-save', 5), 20, 5)
+
+@pytest.mark.slow
+def test_many_kills(script): check(script('killing.py', '--kills', 200, '--during-save', 50, timeout=3600), 200, 50)
