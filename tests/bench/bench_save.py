@@ -1,0 +1,31 @@
+"""How long a save stops training, for 500 MB of state.
+
+    python tests/bench/bench_save.py
+
+Interleaved with `torch.save` of the same state, which is what stops a plain loop. Medians.
+"""
+import argparse, statistics, tempfile, time
+from pathlib import Path
+import torch
+from trainlab.engine.checkpoint import Checkpoints
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--megabytes', type=int, default=500); p.add_argument('--tensors', type=int, default=200); p.add_argument('--rounds', type=int, default=9)
+    p.add_argument('--folder', default=None, help='where to write; a temporary folder by default')
+    opt = p.parse_args()
+    each = opt.megabytes*10**6//opt.tensors//4
+    state = {f'layer{i}.weight': torch.randn(each) for i in range(opt.tensors)}
+    ours, plain, commit = [], [], []
+    with tempfile.TemporaryDirectory(dir=opt.folder) as root:
+        run = Checkpoints(Path(root)/'run', keep=1)
+        for n in range(opt.rounds + 1):                       # the first makes the buffer and is not counted
+            began = time.perf_counter(); run.save(n, dict(model=state), {'state.json': '{}'}); ours.append(time.perf_counter() - began)
+            run.wait(); commit.append(time.perf_counter() - began)
+            began = time.perf_counter(); torch.save(state, Path(root)/'plain.pt'); plain.append(time.perf_counter() - began)
+    ms = {k: 1000*statistics.median(v[1:]) for k, v in dict(stops_training=ours, committed_after=commit, torch_save=plain).items()}
+    print(f'{opt.megabytes} MB, {opt.tensors} tensors: stops training {ms["stops_training"]:.0f} ms (first time {1000*ours[0]:.0f}), committed and verified after {ms["committed_after"]:.0f} ms, torch.save {ms["torch_save"]:.0f} ms; ratio {ms["stops_training"]/ms["torch_save"]:.3f}')
+
+
+if __name__ == '__main__': main()

@@ -1,0 +1,62 @@
+"Notebooks as jobs: what a mistyped parameter, a signal and a second start do."
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
+import pytest, yaml
+from trainlab.engine.checkpoint import verify
+from trainlab.engine.run import configure
+from trainlab.vsr.train import Config
+
+REPO = Path(__file__).parent.parent
+JOB = REPO/'nbs'/'train_vsr.ipynb'
+TINY = dict(steps=400, num_blocks=3, crop=24, batch_size=1, preview_every=400, save_every=1000)
+
+
+def papermill(folder, *args, **parameters):
+    "A job, started; its output goes to a file."
+    pairs = [str(x) for k, v in (TINY | parameters).items() for x in ('-p', k, v)]
+    return subprocess.Popen([sys.executable, '-m', 'papermill', str(JOB), 'out.ipynb', '--no-progress-bar', *args, *pairs], cwd=folder,
+                            stdin=subprocess.DEVNULL, stdout=(folder/'log').open('w'), stderr=subprocess.STDOUT, env=os.environ | dict(IN_TEST=''))
+
+
+def steps(folder, name='vsr'):
+    "Training steps on record."
+    path = folder/'runs'/name/'metrics.jsonl'
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [r['step'] for r in rows if r['kind'] == 'train']
+
+
+@pytest.mark.parametrize('wrong, says', [(dict(fraems=5), "'fraems' is no parameter. Did you mean frames: int = 7"), (dict(lr='fast'), "lr = 'fast' does not fit")])
+def test_wrong_parameters_end_at_once(tmp_path, wrong, says):
+    job = papermill(tmp_path, **wrong)
+    assert job.wait(120) != 0
+    assert says in (tmp_path/'log').read_text()
+    assert not (tmp_path/'runs').exists()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_same_command_continues(tmp_path, number):
+    job = papermill(tmp_path, '--engine', 'trainlab')
+    while len(steps(tmp_path)) < 20 and job.poll() is None: time.sleep(.02)
+    began = time.monotonic(); job.send_signal(number)
+    checkpoints = tmp_path/'runs'/'vsr'/'checkpoints'
+    while not list(checkpoints.glob('step_*')) and time.monotonic() - began < 30: time.sleep(.01)
+    took = time.monotonic() - began
+    assert job.wait(60) == 128 + number
+    [folder] = checkpoints.glob('step_*'); verify(folder)
+    at = int(folder.name[5:]); out = json.loads((tmp_path/'out.ipynb').read_text())
+    assert steps(tmp_path) == list(range(1, at + 1)) and out['metadata']['papermill']['stopped'] == number.name
+    print(f'{number.name}: a checkpoint at step {at}, {took:.2f} s after the signal')
+
+    assert papermill(tmp_path, '--engine', 'trainlab').wait(300) == 0
+    assert steps(tmp_path) == list(range(1, TINY['steps'] + 1))
+    assert json.loads((tmp_path/'runs/vsr/run.json').read_text())['history'][1]['from_step'] == at
+
+    before = (tmp_path/'runs/vsr/metrics.jsonl').read_bytes()
+    assert papermill(tmp_path).wait(120) == 0
+    assert (tmp_path/'runs/vsr/metrics.jsonl').read_bytes() == before
+
+
+@pytest.mark.parametrize('preset', sorted(p.stem for p in (REPO/'nbs/presets').glob('*.yaml')))
+def test_presets_are_accepted(preset):
+    cfg = configure(Config, yaml.safe_load((REPO/'nbs/presets'/f'{preset}.yaml').read_text()))
+    assert cfg.name == f'vsr_{preset}' and preset == f'{cfg.category}_{cfg.frames}'
