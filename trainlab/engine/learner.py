@@ -83,7 +83,7 @@ class EventLearner(Learner):
         for cb in self.listeners(name):
             if cb.run and (name not in INNER or (cb.run_train if self.training else cb.run_valid)): getattr(cb, name)()
         if name == 'after_fit':
-            for cb in self.cbs: cb.run = True
+            for cb in self.cbs: vars(cb).pop('run', None)
 
 # %% ../../nbs/engine/05_learner.ipynb #b0c69aab
 class StepLearner(EventLearner):
