@@ -182,7 +182,7 @@ def write_video(
     path, frames = Path(path), iter(frames)
     first = next(frames, None)
     if first is None: raise MediaError(f'{path}: zero frames to write.')
-    time_base = Fraction(time_base) if pts is not None else 1 / Fraction(fps).limit_denominator(100_000)
+    time_base = Fraction(time_base).limit_denominator(1_000_000) if pts is not None else 1 / Fraction(fps).limit_denominator(100_000)
     times = iter(pts) if pts is not None else iter(range(1 << 60))
     with replacing(path) as part: _write(part, path, chain([first], frames), first.shape, fps, times, time_base, audio_from, crf, preset)
     return path

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['scale', 'FORMATS', 'CATEGORIES', 'DEGRADATIONS', 'VIDEOS', 'DataError', 'Format', 'choose', 'check_frames',
-           'tree_pairs', 'degrade_windows', 'Clip', 'pan', 'ClipSource', 'TreeSource', 'held_out', 'prepare',
-           'find_videos', 'shifts', 'moved', 'ValidationSource', 'data_kind', 'sources', 'validation',
-           'data_fingerprint', 'data_report']
+           'tree_pairs', 'degrade_windows', 'Clip', 'pan', 'ClipSource', 'TreeSource', 'find_videos', 'held_out',
+           'prepare', 'shifts', 'moved', 'ValidationSource', 'data_kind', 'sources', 'validation', 'data_fingerprint',
+           'data_report']
 
 # %% ../../nbs/vsr/01_data.ipynb #c51f7ed8
 import difflib, hashlib
@@ -40,7 +40,7 @@ class Format:
 FORMATS = dict(small_540=Format(540, 540, 'Patches'), medium_169=Format(720, 405, 'Patches_Medium169'), large_720=Format(720, 720, 'Patches_Large'),
                xlarge_1440=Format(1440, 810, 'Patches_XLarge169'), fullhd_1920=Format(1920, 1080, 'Patches_FullHD'))
 CATEGORIES = dict(general='Universal/Mastermodell', space='Space/SpaceModel', toon='Toon/ToonModel')
-DEGRADATIONS = dict(bicubic=(bicubic_down, cubic_taps), blur=(blur_down, gauss_taps))
+DEGRADATIONS = dict(bicubic=bicubic_down, blur=blur_down)   # BI and BD of the literature
 
 # %% ../../nbs/vsr/01_data.ipynb #845367f2
 def choose(
@@ -110,20 +110,23 @@ def _inner(n, s, taps, *args):
     i, w = taps(n, s, *args)
     return i[2:-2], w[2:-2]
 
-_KERNELS = dict(bicubic=(cubic_taps,), blur=(gauss_taps, 0))
+@lru_cache(32)
+def _products(n: int, degradation: str, phase: int, channels: int = 1) -> list:
+    "The kernel along one axis as small dense matrices: (first, last + 1, (outputs, inputs)), `channels` values a pixel."
+    taps = (cubic_taps,) if degradation == 'bicubic' else (gauss_taps, phase)
+    return [(a * channels, b * channels, np.kron(m, np.eye(channels))) for a, b, m in blocks(_inner, n, scale, *taps, size=8)]
 
 def degrade_windows(
-    x: np.ndarray,           # (H + 12, t, W + 12, 3) uint8, rows first: the windows and what is around them
+    x: np.ndarray,           # (t, H + 12, W + 12, 3) uint8: the windows and what is around them
     degradation: str,        # a key of `DEGRADATIONS`
-) -> np.ndarray:             # (t, 3, H/3, W/3) uint8
+    phase: tuple = (0, 0),   # first pixel the blur samples, down and across; 2 where a flip will follow
+) -> np.ndarray:             # (t, H/3, W/3, 3) uint8
     "The low resolution of `t` windows, as if the whole frames had been degraded."
-    n, t, m, c = x.shape
-    rows, columns = (blocks(_inner, k, scale, *_KERNELS[degradation], size=8) for k in (n, m))
-    y = np.concatenate([k @ x[a:b].reshape(b - a, -1).astype(np.float64) for a, b, k in rows])
-    y = np.ascontiguousarray(y.reshape(-1, t, m, c).transpose(2, 1, 3, 0)).reshape(m, -1)      # columns first
-    y = np.concatenate([k @ y[a:b] for a, b, k in columns])
-    y = np.floor(y + .5).clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(y.reshape(len(y), t, c, -1).transpose(1, 2, 3, 0))
+    t, n, m, c = x.shape
+    x = x.reshape(t, n, m * c).astype(np.float64)
+    y = np.concatenate([k @ x[:, a:b] for a, b, k in _products(n, degradation, phase[0])], 1)
+    y = np.concatenate([y[..., a:b] @ k.T for a, b, k in _products(m, degradation, phase[1], c)], 2)
+    return np.floor(y + .5).clip(0, 255).astype(np.uint8).reshape(*y.shape[:2], -1, c)
 
 # %% ../../nbs/vsr/01_data.ipynb #9e99d3f7
 class Clip:
@@ -226,24 +229,25 @@ class ClipSource:
         clip = self.clips[k]
         i = index - int(self.ends[k]) + len(clip)
         if not self.crop: return _whole_pair(clip, clip.around(i, self.frames), self.degradation)
-        x = self._windows(clip, i, rng)                                                # (t, H + 12, W + 12, 3)
-        if self.augment: x = _flip(x, int(rng.integers(8)))[::rng.choice([1, -1])]
-        gt = x[self.frames // 2, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN].transpose(2, 0, 1)
-        lr = degrade_windows(np.ascontiguousarray(x.swapaxes(0, 1)), self.degradation)
-        return torch.from_numpy(lr), torch.from_numpy(np.ascontiguousarray(gt))
+        x, t = self._windows(clip, i, rng), self.frames                                 # (t, H + 12, W + 12, 3)
+        how, order = (int(rng.integers(8)), rng.choice([1, -1])) if self.augment else (0, 1)
+        lr = _flip(degrade_windows(x, self.degradation, (how << 1 & 2, how & 2)), how)[::order]
+        gt = _flip(x[t // 2, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN], how)
+        return torch.from_numpy(lr.transpose(0, 3, 1, 2).copy()), torch.from_numpy(gt.transpose(2, 0, 1).copy())
 
     def _windows(self, clip, i, rng):
+        "Where to look: (t, H + 12, W + 12, 3)."
         size, t, room = self.crop * scale, self.frames, np.array([clip.height, clip.width]) - self.crop * scale
         still, move, tries = rng.random() < self.stills, pan(rng, t, room // 2), rng.random((3, 2))
-        which = clip.around(i, t) if not still else None
         if not still:
+            which = clip.around(i, t)
             place = _best(clip[which[t // 2]], (tries * (room + 1)).astype(int), size)
             x = np.stack([_window(clip[j], *place, size) for j in which])
             if _steps(x).max() < _CUT: return x
         low, high = -move.min(0), room - move.max(0)                                    # the pan stays inside the frame
         frame = clip[i]
         place = _best(frame, low + (tries * (high - low + 1)).astype(int), size)
-        return np.stack([_window(frame, *(place + m), size) for m in move])
+        return np.stack([_window(frame, *p, size) for p in place + move])
 
 # %% ../../nbs/vsr/01_data.ipynb #d85a11ff
 def _best(frame, places, size):
@@ -257,7 +261,7 @@ def _steps(x: np.ndarray) -> np.ndarray:
 def _whole_pair(clip, which, degradation):
     "Whole frames and the truth of the middle one."
     x = np.stack([clip[j][:clip.height, :clip.width] for j in which])
-    lr = DEGRADATIONS[degradation][0](x, scale).transpose(0, 3, 1, 2)
+    lr = DEGRADATIONS[degradation](x, scale).transpose(0, 3, 1, 2)
     return torch.from_numpy(np.ascontiguousarray(lr)), torch.from_numpy(np.ascontiguousarray(x[len(x) // 2].transpose(2, 0, 1)))
 
 # %% ../../nbs/vsr/01_data.ipynb #a8dedae9
@@ -295,6 +299,22 @@ class TreeSource:
             lr, gt = _flip(lr, how)[::order], _flip(gt, how)
         return torch.from_numpy(lr.transpose(0, 3, 1, 2).copy()), torch.from_numpy(gt.transpose(2, 0, 1).copy())
 
+# %% ../../nbs/vsr/01_data.ipynb #2f7969fe
+VIDEOS = ('.mp4', '.mkv', '.mov', '.avi', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.wmv', '.flv')
+
+def find_videos(
+    data,     # a folder (with folders in it), a video, or a list of videos
+) -> list:    # paths, sorted
+    "The videos there are; none is an error that says what was found instead."
+    if isinstance(data, (list, tuple)): return [Path(p) for p in data]
+    data = Path(data).expanduser()
+    if data.is_file(): return [data]
+    if not data.exists(): raise DataError(f'{data}: no such folder. Check the path, or leave data empty for the built-in clips.')
+    found = sorted(p for p in data.rglob('*') if p.suffix.lower() in VIDEOS and p.is_file() and not p.name.startswith('.'))
+    if found: return found
+    others = sorted({p.suffix or p.name for p in data.rglob('*') if p.is_file()})
+    raise DataError(f'{data}: no videos in it, ' + (f'only {", ".join(others[:5])}' if others else 'it is empty') + f'. Expected a dataset tree ({", ".join(CATEGORIES.values())}) or files of {" ".join(VIDEOS)}')
+
 # %% ../../nbs/vsr/01_data.ipynb #fe1d6659
 def _cover(video, f: Format) -> tuple:
     "(width, height) of the smallest decode that covers a format."
@@ -330,7 +350,7 @@ def _write_sample(window, targets, name, degradation, rng):
     gt = np.ascontiguousarray(window[:, y:y + f.height, x:x + f.width])
     for path, n in targets.items():
         middle = gt[t // 2 - n // 2:t // 2 + n // 2 + 1]
-        write_image(path, middle[0] if path.parent.name == 'GT' else DEGRADATIONS[degradation][0](middle, scale).reshape(-1, f.width // scale, 3))
+        write_image(path, middle[0] if path.parent.name == 'GT' else DEGRADATIONS[degradation](middle, scale).reshape(-1, f.width // scale, 3))
 
 # %% ../../nbs/vsr/01_data.ipynb #70cfaa3a
 def prepare(
@@ -367,27 +387,11 @@ def _streamed(video, jobs, size):
     wanted = sorted({i for a, n, _ in jobs for i in range(a, a + n)})
     for i, x in iter_frames(video, np.array(wanted, np.int64), size) if wanted else ():
         held[i] = x
-        while jobs and jobs[0][0] + jobs[0][1] - 1 <= i:
+        while jobs and sum(jobs[0][:2]) <= i + 1:
             a, n, targets = jobs.pop(0)
             yield targets, np.stack([held[k] for k in range(a, a + n)])
         first = min((j[0] for j in jobs), default=i)
         for k in [k for k in held if k < first]: del held[k]
-
-# %% ../../nbs/vsr/01_data.ipynb #2f7969fe
-VIDEOS = ('.mp4', '.mkv', '.mov', '.avi', '.webm', '.m4v', '.mpg', '.mpeg', '.ts', '.wmv', '.flv')
-
-def find_videos(
-    data,     # a folder (with folders in it), a video, or a list of videos
-) -> list:    # paths, sorted
-    "The videos there are; none is an error that says what was found instead."
-    if isinstance(data, (list, tuple)): return [Path(p) for p in data]
-    data = Path(data).expanduser()
-    if data.is_file(): return [data]
-    if not data.exists(): raise DataError(f'{data}: no such folder. Check the path, or leave data empty for the built-in clips.')
-    found = sorted(p for p in data.rglob('*') if p.suffix.lower() in VIDEOS and p.is_file() and not p.name.startswith('.'))
-    if found: return found
-    others = sorted({p.suffix or p.name for p in data.rglob('*') if p.is_file()})
-    raise DataError(f'{data}: no videos in it, ' + (f'only {", ".join(others[:5])}' if others else 'it is empty') + f'. Expected a dataset tree ({", ".join(CATEGORIES.values())}) or files of {" ".join(VIDEOS)}')
 
 # %% ../../nbs/vsr/01_data.ipynb #6e8163a4
 def shifts(
@@ -454,7 +458,7 @@ def _moved_pair(origin, i, frames, degradation):
     h, w = (s // scale * scale for s in gt.shape[:2])
     if not h or not w: raise DataError(f'{origin}: {gt.shape[1]}x{gt.shape[0]} pixels are too few.')
     gt = np.ascontiguousarray(gt[:h, :w])
-    lr = DEGRADATIONS[degradation][0](np.stack([moved(gt, d) for d in shifts(frames)]), scale)
+    lr = DEGRADATIONS[degradation](np.stack([moved(gt, d) for d in shifts(frames)]), scale)
     return torch.from_numpy(lr.transpose(0, 3, 1, 2).copy()), torch.from_numpy(gt.transpose(2, 0, 1).copy())
 
 # %% ../../nbs/vsr/01_data.ipynb #ba81c5a6
