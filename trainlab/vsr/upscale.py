@@ -63,8 +63,7 @@ def along(
 # %% ../../nbs/vsr/04_upscale.ipynb #24f2dbb6
 class PairFlow:
     "Motion from the middle of each window to its other frames, each pair of neighbours solved once."
-    def __init__(self, iterations: int = 1):
-        self.iterations, self.pairs = iterations, {}
+    def __init__(self): self.pairs = {}
 
     def __call__(self, numbers: list, lumas: list) -> Tensor:
         "(1, t-1, 2, h, w) for a window of frame numbers and their luma (1, 1, h, w)."
@@ -78,9 +77,7 @@ class PairFlow:
         still = torch.zeros_like(lumas[0]).expand(-1, 2, -1, -1)
         step = [self.pairs.get(p, still) for p in zip(numbers[middle:], numbers[middle + 1:])]
         back = [self.pairs.get(p, still) for p in zip(numbers[middle::-1], numbers[middle - 1::-1])][:middle]
-        flow = torch.stack([*along(back)[::-1], *along(step)], 1)
-        others = torch.cat([*lumas[:middle], *lumas[middle + 1:]], 1)
-        return lucas_kanade(lumas[middle], others, flow, (self.iterations,)) if self.iterations else flow
+        return torch.stack([*along(back)[::-1], *along(step)], 1)
 
 # %% ../../nbs/vsr/04_upscale.ipynb #d9510f35
 _OVERLAP = 16  # low-resolution pixels around a tile
@@ -123,7 +120,7 @@ def upscaled(
 ):
     "Yield each frame enlarged, (3h, 3w, 3) uint8, as soon as the frames after it are there."
     device = next(model.parameters(), torch.zeros(0)).device
-    pairs = PairFlow() if hasattr(model, 'flow') and getattr(model, 'uses_flow', True) else None
+    pairs = PairFlow() if hasattr(model, 'flow') else None
     autocast = nullcontext() if precision == 'fp32' else torch.autocast(device.type, dict(bf16=torch.bfloat16, fp16=torch.float16)[precision])
     def prepared():
         for x in frames:
