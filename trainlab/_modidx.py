@@ -606,6 +606,7 @@ d = { 'settings': { 'branch': 'main',
                                       'trainlab.vsr.upscale.between': ('vsr/upscale.html#between', 'trainlab/vsr/upscale.py'),
                                       'trainlab.vsr.upscale.bounce': ('vsr/upscale.html#bounce', 'trainlab/vsr/upscale.py'),
                                       'trainlab.vsr.upscale.enlarge': ('vsr/upscale.html#enlarge', 'trainlab/vsr/upscale.py'),
+                                      'trainlab.vsr.upscale.main': ('vsr/upscale.html#main', 'trainlab/vsr/upscale.py'),
                                       'trainlab.vsr.upscale.upscale': ('vsr/upscale.html#upscale', 'trainlab/vsr/upscale.py'),
                                       'trainlab.vsr.upscale.upscaled': ('vsr/upscale.html#upscaled', 'trainlab/vsr/upscale.py'),
                                       'trainlab.vsr.upscale.windows': ('vsr/upscale.html#windows', 'trainlab/vsr/upscale.py')}}}
