@@ -66,7 +66,8 @@ def table(results: list[dict]) -> str:
     for clip in results[0]['scores']:
         rows = [r['scores'][clip] for r in results]
         m = {k: statistics.mean(r[k] for r in rows) for k in rows[0]}
-        lines.append(f'| {clip} | {m["bicubic"]:.2f} | {m["ours"]:.2f} | **{m["gain"]:+.2f}** | {m["from_frames"]:+.2f} | {", ".join(f"{r["gain"]:+.2f}" for r in rows)} |')
+        seeds = ', '.join(f'{r["gain"]:+.2f}' for r in rows)
+        lines.append(f'| {clip} | {m["bicubic"]:.2f} | {m["ours"]:.2f} | **{m["gain"]:+.2f}** | {m["from_frames"]:+.2f} | {seeds} |')
     return '\n'.join([f'{results[0]["config"]["steps"]} steps, {statistics.mean(r["train_seconds"] for r in results):.0f} s of training, {len(results)} seeds', '', *lines])
 
 
