@@ -136,6 +136,7 @@ class Clip:
         frames,           # (n, H, W, 3) uint8 array, or `Frames`
         total: int = None # frames the video has; None: as many as are here
     ):
+        if isinstance(frames, np.memmap): frames = Frames(name, frames.filename, np.arange(len(frames)), len(frames), frames.shape)  # opens anew in a worker
         self.name, self.frames = name, frames
         indices = frames.indices if isinstance(frames, Frames) else np.arange(len(frames))
         cut = np.flatnonzero(np.diff(indices) > 1) + 1
