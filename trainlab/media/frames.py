@@ -65,7 +65,7 @@ class Frames:
     @property
     def array(self) -> np.ndarray:
         "(n, h, w, 3) uint8, read only."
-        if self._array is None: self._array = np.load(self.file, mmap_mode='r')
+        if self._array is None: self._array = np.asarray(np.load(self.file, mmap_mode='r'))
         return self._array
 
     @property

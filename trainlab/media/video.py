@@ -43,7 +43,7 @@ def replacing(
 @dataclass(frozen=True)
 class Video:
     "What is in a video file, known without decoding it."
-    path: Path
+    path: Path = field(repr=False)
     width: int              # pixels, as shown: after rotation
     height: int
     fps: Fraction           # mean frames a second

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['scale', 'FORMATS', 'CATEGORIES', 'DEGRADATIONS', 'VIDEOS', 'DataError', 'Format', 'choose', 'check_frames',
-           'tree_pairs', 'degrade_windows', 'Clip', 'pan', 'ClipSource', 'TreeSource', 'find_videos', 'held_out',
-           'prepare', 'shifts', 'moved', 'ValidationSource', 'data_kind', 'sources', 'validation', 'data_fingerprint',
+           'tree_pairs', 'degrade_windows', 'Clip', 'pan', 'draw_windows', 'ClipSource', 'TreeSource', 'find_videos',
+           'shifts', 'moved', 'ValidationSource', 'data_kind', 'held_out', 'sources', 'validation', 'data_fingerprint',
            'data_report']
 
 # %% ../../nbs/vsr/01_data.ipynb #c51f7ed8
@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from ..media.frames import Frames, cached_frames, uniform_frames
 from ..media.samples import sample_clips
-from ..media.video import MediaError, iter_frames, probe, read_image, write_image
+from ..media.video import MediaError, probe, read_image
 from .degrade import bicubic_down, blocks, blur_down, cubic_taps, gauss_taps, mirror
 
 # %% ../../nbs/vsr/01_data.ipynb #b39b45b1
@@ -136,6 +136,7 @@ class Clip:
         frames,           # (n, H, W, 3) uint8 array, or `Frames`
         total: int = None # frames the video has; None: as many as are here
     ):
+        if isinstance(frames, np.memmap): frames = Frames(name, frames.filename, np.arange(len(frames)), len(frames), frames.shape)  # opens anew in a worker
         self.name, self.frames = name, frames
         indices = frames.indices if isinstance(frames, Frames) else np.arange(len(frames))
         cut = np.flatnonzero(np.diff(indices) > 1) + 1
@@ -187,7 +188,52 @@ def _flip(x: np.ndarray, how: int) -> np.ndarray:
     if how & 2: x = x[..., ::-1, :]
     return x.swapaxes(-3, -2) if how & 4 else x
 
+# %% ../../nbs/vsr/01_data.ipynb #9e39baca
+def _best(frame, places, size):
+    "The place with the most texture."
+    return max(places, key=lambda p: _texture(frame[p[0]:p[0] + size, p[1]:p[1] + size]))
+
+def _steps(x: np.ndarray) -> np.ndarray:
+    "Mean difference between neighbouring frames of (t, h, w, c), on every 6th pixel."
+    return np.abs(np.diff(x[:, ::6, ::6].astype(np.int16), axis=0)).mean((1, 2, 3))
+
+# %% ../../nbs/vsr/01_data.ipynb #bfba4ada
+def draw_windows(
+    clip: Clip, i: int,            # its frame in the middle
+    t: int, size: int,             # frames, truth pixels of a side
+    stills: float,                 # share of stills
+    rng: np.random.Generator,
+) -> np.ndarray:                   # (t, size + 12, size + 12, 3) uint8
+    "The same place in `t` neighbours, or `t` places in one still."
+    room = np.array([clip.height, clip.width]) - size
+    still, move, tries = rng.random() < stills, pan(rng, t, room // 2), rng.random((3, 2))
+    if not still:
+        which = clip.around(i, t)
+        place = _best(clip[which[t // 2]], (tries * (room + 1)).astype(int), size)
+        x = np.stack([_window(clip[j], *place, size) for j in which])
+        if _steps(x).max() < _CUT: return x
+    low, high, frame = -move.min(0), room - move.max(0), clip[i]                        # the pan stays inside the frame
+    place = _best(frame, low + (tries * (high - low + 1)).astype(int), size)
+    return np.stack([_window(frame, *p, size) for p in place + move])
+
 # %% ../../nbs/vsr/01_data.ipynb #bfd73c27
+def _check_clips(clips, frames, crop):
+    "Refuse clips that cannot give a sample."
+    if not clips: raise DataError('no clips to train on. Give a folder with videos, or no data at all for the built-in clips.')
+    for c in clips:
+        if len(c) < frames: raise DataError(f'{c.name}: {frames} frames wanted, the clip has {len(c)}. Lower frames, or leave the clip out.')
+        lh, lw = c.height // scale, c.width // scale
+        if crop > min(lh, lw): raise DataError(f'{c.name}: a crop of {crop} does not fit into its {lw}x{lh} low resolution. Lower crop to {min(lh, lw) // 8 * 8 or min(lh, lw)}, or leave the clip out.')
+    sizes = {(c.width, c.height): c.name for c in clips}
+    if not crop and len(sizes) > 1: raise DataError('whole frames (crop=0) need clips of one size: ' + ', '.join(f'{n} is {w}x{h}' for (w, h), n in sizes.items()) + '. Set a crop.')
+
+def _whole_pair(clip, which, degradation):
+    "Whole frames and the truth of the middle one."
+    x = np.stack([clip[j][:clip.height, :clip.width] for j in which])
+    lr = DEGRADATIONS[degradation](x, scale).transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(lr)), torch.from_numpy(np.ascontiguousarray(x[len(x) // 2].transpose(2, 0, 1)))
+
+# %% ../../nbs/vsr/01_data.ipynb #d85a11ff
 class ClipSource:
     "Training pairs from clips, degraded as they are drawn."
     def __init__(self,
@@ -200,17 +246,8 @@ class ClipSource:
     ):
         check_frames(frames); choose('degradation', degradation, DEGRADATIONS)
         self.clips, self.frames, self.crop, self.degradation, self.stills, self.augment = clips, frames, crop, degradation, stills, augment
-        self._check()
+        _check_clips(clips, frames, crop)
         self.ends = np.cumsum([len(c) for c in clips])
-
-    def _check(self):
-        if not self.clips: raise DataError('no clips to train on. Give a folder with videos, or no data at all for the built-in clips.')
-        for c in self.clips:
-            if len(c) < self.frames: raise DataError(f'{c.name}: {self.frames} frames wanted, the clip has {len(c)}. Lower frames, or leave the clip out.')
-            lh, lw = c.height // scale, c.width // scale
-            if self.crop > min(lh, lw): raise DataError(f'{c.name}: a crop of {self.crop} does not fit into its {lw}x{lh} low resolution. Lower crop to {min(lh, lw) // 8 * 8 or min(lh, lw)}, or leave the clip out.')
-        sizes = {(c.width, c.height): c.name for c in self.clips}
-        if not self.crop and len(sizes) > 1: raise DataError('whole frames (crop=0) need clips of one size: ' + ', '.join(f'{n} is {w}x{h}' for (w, h), n in sizes.items()) + '. Set a crop.')
 
     def __len__(self): return int(self.ends[-1])
     @property
@@ -229,40 +266,11 @@ class ClipSource:
         clip = self.clips[k]
         i = index - int(self.ends[k]) + len(clip)
         if not self.crop: return _whole_pair(clip, clip.around(i, self.frames), self.degradation)
-        x, t = self._windows(clip, i, rng), self.frames                                 # (t, H + 12, W + 12, 3)
+        t, x = self.frames, draw_windows(clip, i, self.frames, self.crop * scale, self.stills, rng)  # (t, H + 12, W + 12, 3)
         how, order = (int(rng.integers(8)), rng.choice([1, -1])) if self.augment else (0, 1)
         lr = _flip(degrade_windows(x, self.degradation, (how << 1 & 2, how & 2)), how)[::order]
         gt = _flip(x[t // 2, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN], how)
         return torch.from_numpy(lr.transpose(0, 3, 1, 2).copy()), torch.from_numpy(gt.transpose(2, 0, 1).copy())
-
-    def _windows(self, clip, i, rng):
-        "Where to look: (t, H + 12, W + 12, 3)."
-        size, t, room = self.crop * scale, self.frames, np.array([clip.height, clip.width]) - self.crop * scale
-        still, move, tries = rng.random() < self.stills, pan(rng, t, room // 2), rng.random((3, 2))
-        if not still:
-            which = clip.around(i, t)
-            place = _best(clip[which[t // 2]], (tries * (room + 1)).astype(int), size)
-            x = np.stack([_window(clip[j], *place, size) for j in which])
-            if _steps(x).max() < _CUT: return x
-        low, high = -move.min(0), room - move.max(0)                                    # the pan stays inside the frame
-        frame = clip[i]
-        place = _best(frame, low + (tries * (high - low + 1)).astype(int), size)
-        return np.stack([_window(frame, *p, size) for p in place + move])
-
-# %% ../../nbs/vsr/01_data.ipynb #d85a11ff
-def _best(frame, places, size):
-    "The place with the most texture."
-    return max(places, key=lambda p: _texture(frame[p[0]:p[0] + size, p[1]:p[1] + size]))
-
-def _steps(x: np.ndarray) -> np.ndarray:
-    "Mean difference between neighbouring frames of (t, h, w, c), on every 6th pixel."
-    return np.abs(np.diff(x[:, ::6, ::6].astype(np.int16), axis=0)).mean((1, 2, 3))
-
-def _whole_pair(clip, which, degradation):
-    "Whole frames and the truth of the middle one."
-    x = np.stack([clip[j][:clip.height, :clip.width] for j in which])
-    lr = DEGRADATIONS[degradation](x, scale).transpose(0, 3, 1, 2)
-    return torch.from_numpy(np.ascontiguousarray(lr)), torch.from_numpy(np.ascontiguousarray(x[len(x) // 2].transpose(2, 0, 1)))
 
 # %% ../../nbs/vsr/01_data.ipynb #a8dedae9
 class TreeSource:
@@ -314,84 +322,6 @@ def find_videos(
     if found: return found
     others = sorted({p.suffix or p.name for p in data.rglob('*') if p.is_file()})
     raise DataError(f'{data}: no videos in it, ' + (f'only {", ".join(others[:5])}' if others else 'it is empty') + f'. Expected a dataset tree ({", ".join(CATEGORIES.values())}) or files of {" ".join(VIDEOS)}')
-
-# %% ../../nbs/vsr/01_data.ipynb #fe1d6659
-def _cover(video, f: Format) -> tuple:
-    "(width, height) of the smallest decode that covers a format."
-    k = max(f.width / video.width, f.height / video.height)
-    if k > 1: raise DataError(f'{video.path}: {video.width}x{video.height} is smaller than {f.width}x{f.height}, its truth would be enlarged. Leave the clip or the format out.')
-    return max(f.width, round(video.width * k)), max(f.height, round(video.height * k))
-
-def held_out(
-    total: int,         # frames in the clip
-    frames: int,        # frames a sample
-    share: float = .1,  # of the clip
-) -> int:               # frames at its end that no training sees; 0: too short to spare any
-    "How much of a clip is kept for validation."
-    return max(frames, round(share * total)) if share and total >= 3 * frames else 0
-
-# %% ../../nbs/vsr/01_data.ipynb #5d63920f
-def _jobs(video, learn: Path, name: str, frames: tuple, samples: int, share: float):
-    "What to write for one clip and format: (first frame, count, {path: frames in its stack; 1: the truth})."
-    most, f = max(frames), FORMATS[name]
-    keep = held_out(video.frames, most, share)
-    train = video.frames - keep
-    if train < most: raise DataError(f'{video.path}: {most} frames wanted, the clip has {train}. Lower frames, or leave the clip out.')
-    for a in uniform_frames(train - most + 1, samples).tolist():
-        file = f'{video.path.stem}_{a:06d}.png'
-        yield a, most, {**{learn/f.folder/f'LR_{n}frames'/file: n for n in frames}, learn/f.folder/'GT'/file: 1}
-    if keep:
-        for a in (train + uniform_frames(keep, max(1, samples // 10))).tolist(): yield a, 1, {learn/'Val'/'GT'/f'{video.path.stem}_{name}_{a:06d}.png': 1}
-
-def _write_sample(window, targets, name, degradation, rng):
-    "Cut one place out of consecutive frames; write its truth and its stacks."
-    f, (t, h, w, _) = FORMATS[name], window.shape
-    y, x = rng.integers(0, [h - f.height + 1, w - f.width + 1])
-    gt = np.ascontiguousarray(window[:, y:y + f.height, x:x + f.width])
-    for path, n in targets.items():
-        middle = gt[t // 2 - n // 2:t // 2 + n // 2 + 1]
-        write_image(path, middle[0] if path.parent.name == 'GT' else DEGRADATIONS[degradation](middle, scale).reshape(-1, f.width // scale, 3))
-
-# %% ../../nbs/vsr/01_data.ipynb #70cfaa3a
-def prepare(
-    videos,                        # a folder of videos, a video, or a list of them
-    data,                          # the tree's root, made where missing
-    category: str = 'general',     # general, space or toon
-    formats=('small_540',),        # names of `FORMATS`
-    frames=(5, 7),                 # stacks to make
-    samples: int = 100,            # a clip and format, spread evenly
-    degradation: str = 'bicubic',  # bicubic (BI) or blur (BD)
-    hold_out: float = .1,          # share of each clip's end for Val/GT
-    progress=None,                 # called with (samples done, samples in all, path)
-) -> int:                          # samples written now
-    "Write a dataset tree from videos; call it again to go on."
-    learn, frames = Path(data)/choose('category', category, CATEGORIES)/'Learn', (frames,) if isinstance(frames, int) else tuple(frames)
-    for n in frames: check_frames(n)
-    choose('degradation', degradation, DEGRADATIONS)
-    work = [(v, name, list(_jobs(v, learn, name, frames, samples, hold_out)), _cover(v, choose('format', name, FORMATS)))
-            for v in map(probe, find_videos(videos)) for name in formats]
-    total, done, written = sum(len(jobs) for *_, jobs, _ in work), 0, 0
-    for video, name, jobs, size in work:
-        missing = [j for j in jobs if not all(p.exists() for p in j[2])]
-        done += len(jobs) - len(missing)
-        for targets, window in _streamed(video, missing, size):
-            rng = np.random.default_rng(list(next(iter(targets)).stem.encode()))
-            _write_sample(window, targets, name, degradation, rng)
-            done, written = done + 1, written + 1
-            if progress: progress(done, total, next(iter(targets)))
-    return written
-
-def _streamed(video, jobs, size):
-    "Decode once and hand out each job's consecutive frames as soon as they are there, forgetting what no job needs."
-    jobs, held = sorted(jobs, key=lambda j: j[0] + j[1]), {}
-    wanted = sorted({i for a, n, _ in jobs for i in range(a, a + n)})
-    for i, x in iter_frames(video, np.array(wanted, np.int64), size) if wanted else ():
-        held[i] = x
-        while jobs and sum(jobs[0][:2]) <= i + 1:
-            a, n, targets = jobs.pop(0)
-            yield targets, np.stack([held[k] for k in range(a, a + n)])
-        first = min((j[0] for j in jobs), default=i)
-        for k in [k for k in held if k < first]: del held[k]
 
 # %% ../../nbs/vsr/01_data.ipynb #6e8163a4
 def shifts(
@@ -476,6 +406,14 @@ def data_kind(
     find_videos(data)
     return 'videos'
 
+def held_out(
+    total: int,         # frames in the clip
+    frames: int,        # frames a sample
+    share: float = .1,  # of the clip
+) -> int:               # frames at its end that no training sees; 0: too short to spare any
+    "How much of a clip is kept for validation."
+    return max(frames, round(share * total)) if share and total >= 3 * frames else 0
+
 def _clip(path, frames, max_frames, shrink, hold_out, held: bool, folder=None):
     "The training part of a video, or its held-out end; None where it is too short to have one."
     video = probe(path)
@@ -483,8 +421,8 @@ def _clip(path, frames, max_frames, shrink, hold_out, held: bool, folder=None):
     if held and not keep: return None
     part = dict(start=video.frames - keep) if held else dict(stop=video.frames - keep)
     shrink = shrink or (2 if video.height >= 720 else 1)
-    return Clip(Path(path).stem, cached_frames(video, max_frames, length=frames if held or max_frames < 3 * frames else 3 * frames
-                                               if video.frames - keep >= 3 * frames else frames, shrink=shrink, folder=folder, **part))
+    length = frames if held else max(frames, min(3 * frames, video.frames - keep))   # longer windows have more middles
+    return Clip(Path(path).stem, cached_frames(video, max_frames, length, shrink=shrink, folder=folder, **part))
 
 # %% ../../nbs/vsr/01_data.ipynb #fa02294c
 def sources(
@@ -515,7 +453,7 @@ def sources(
 
 # %% ../../nbs/vsr/01_data.ipynb #e64bdb39
 def validation(
-    data='', category: str = 'general', frames: int = 7, max_frames: int = 1000, # as in `sources`
+    data='', category: str = 'general', frames: int = 7,               # as in `sources`
     degradation: str = 'bicubic', shrink: int = 0, hold_out: float = .1, folder=None,
     windows: int = 3,                   # real windows a clip
     kinds: tuple = ('motion', 'shift'), # a tree has 'shift' alone
@@ -529,7 +467,7 @@ def validation(
         if not pictures: raise DataError(f'{home}: no images to validate on. Put some truths there (any size), or make them with prepare().')
         return ValidationSource(pictures, **rest, kinds=('shift',))
     if kind == 'builtin': clips = [Clip(n, x) for n, x in sample_clips('valid', folder).items()]
-    else: clips = [c for p in find_videos(data) if (c := _clip(p, frames, max_frames, shrink, hold_out, True, folder))]
+    else: clips = [c for p in find_videos(data) if (c := _clip(p, frames, windows * frames, shrink, hold_out, True, folder))]
     if not clips: raise DataError(f'{data}: no clip is long enough to keep {frames} frames for validation (3 x {frames} are needed, and hold_out above 0). Add a longer one.')
     return ValidationSource([], clips, **rest, kinds=kinds)
 
