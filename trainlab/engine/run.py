@@ -7,7 +7,7 @@ __all__ = ['C', 'anytime', 'RunConfig', 'ParameterError', 'configure', 'injected
            'locked', 'Run', 'weights', 'load_weights', 'Pictures']
 
 # %% ../../nbs/engine/04_run.ipynb #619eddd4
-import ast, base64, getpass, html, inspect, json, os, re, socket, subprocess
+import ast, base64, getpass, html, inspect, json, os, re, socket, subprocess, warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -37,6 +37,7 @@ class RunConfig(BaseModel):
     root: str = anytime('runs', 'folder of the runs')
     data: str = Field('', description='folder to train on; empty: the built-in samples')
     steps: int = Field(300, description='optimizer steps', ge=1)
+    epochs: float = Field(0., description='passes over the data; 0: as many steps as `steps` says', ge=0)
     seed: int = Field(42, description='decides every draw')
     device: str = anytime('auto', 'auto | cpu | mps | cuda | cuda:N')
     precision: str = Field('fp32', description='of the forward pass: fp32 | bf16 | fp16')
@@ -167,10 +168,12 @@ class Run:
         with locked(self.path):
             if not self.config.resume: self._move_aside()
             self._check(dict(data or {}))
-            start = dict(started=now(), trainlab=__version__, git=_git(), **found(torch.device(device)))
+            here, history = found(torch.device(device)), self.info.get('history', [])
+            changed = differences({k: history[-1].get(k) for k in here}, here) if history else []
+            if changed: warnings.warn(f'{self.path.name} continues on something else than before, so not bit for bit: {", ".join(changed)}.', stacklevel=3)
             try: (self.path/'previews').mkdir(parents=True, exist_ok=True)
             except OSError as e: raise RunError(f'{self.path} cannot be written ({e.strerror}). Set root to a folder that can.') from None
-            self.note(config=self.config.model_dump(), data=dict(data or {}), history=[*self.info.get('history', []), start])
+            self.note(config=self.config.model_dump(), data=dict(data or {}), history=[*history, dict(started=now(), trainlab=__version__, git=_git(), **here)])
             (self.path/'config.yaml').write_text(self.yaml())
             yield self
 

@@ -6,8 +6,9 @@
 __all__ = ['callbacks', 'write_model', 'train_run']
 
 # %% ../../nbs/engine/13_train.ipynb #c76256e3
-import os
+import errno, os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 import torch
 from fastai.callback.core import Callback
 from safetensors.torch import save_file
@@ -16,7 +17,7 @@ from .curriculum import Phases
 from .device import choose
 from .learner import EMA, Saving, SeekableLearner
 from .records import Previews, Recording
-from .run import Run, RunConfig, load_weights, now, weights, write_text
+from .run import Run, RunConfig, RunError, load_weights, now, weights, write_text
 
 # %% ../../nbs/engine/13_train.ipynb #7c487948
 def callbacks(
@@ -52,7 +53,11 @@ def train_run(
         learn = make(run)
         begun = learn.follow(run)
         if cfg.init_from and not begun: load_weights(learn.model, weights(cfg.init_from), cfg.init_from)
-        learn.fit()
+        try: learn.fit()
+        except OSError as e:
+            if e.errno != errno.ENOSPC: raise
+            with suppress(OSError): run.checkpoints.wait()
+            raise RunError(f'{run.path} is on a full disk. Make room there, then run the same again: it continues from step {(run.checkpoints.steps() or [0])[-1]}.') from e
         end = dict(from_step=begun, to_step=learn.step, ended=now(), stopped=run.stopped)
         run.note(history=[*run.info['history'][:-1], run.info['history'][-1] | end])
         if run.stopped: return run

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..engine.device import autocast, choose
 from ..engine.learner import SeekableLearner
 from ..engine.loader import FixedLoader, Loader
-from ..engine.plan import SCHEDULES, Bucket, Phase, Plan
+from ..engine.plan import SCHEDULES, Bucket, Epochs, Phase, Plan
 from ..engine.run import Run, RunConfig, RunError, anytime, configure
 from ..engine.train import callbacks, train_run
 from ..nn.blocks import bicubic_up
@@ -100,7 +100,7 @@ def plan(
     unknown = [f for f in cfg.format_weights if f not in sizes]
     if unknown: raise ValueError(f'format_weights names {", ".join(unknown)}, but the data has only {", ".join(sizes)}. Leave it out, or prepare it.')
     buckets = tuple(Bucket(n, per_format(cfg.batch_size, n, 4), cfg.format_weights.get(n, 0. if cfg.format_weights else 1.), per_format(cfg.gradient_accumulation, n)) for n in sizes)
-    return Plan([Phase('train', cfg.steps, buckets, cfg.lr, cfg.min_lr, min(cfg.warmup, cfg.steps - 1), cfg.schedule, cfg.cycles)], sizes, cfg.seed)
+    return Plan([Phase('train', Epochs(cfg.epochs) if cfg.epochs else cfg.steps, buckets, cfg.lr, cfg.min_lr, cfg.warmup if cfg.epochs else min(cfg.warmup, cfg.steps - 1), cfg.schedule, cfg.cycles)], sizes, cfg.seed)
 
 # %% ../../nbs/vsr/03_train.ipynb #ff8ee2f6
 class Mean(Metric):
@@ -208,8 +208,8 @@ def learner(
     run: Run,
 ) -> SeekableLearner:
     "Data, model, loss, metrics and callbacks of a run."
-    common = dict(data=cfg.data, category=cfg.category, frames=cfg.frames, max_frames=cfg.max_frames, degradation=cfg.degradation, hold_out=cfg.hold_out)
-    found, valid = sources(**common, formats=cfg.formats or None, crop=cfg.crop, stills=cfg.stills), validation(**common)
+    common = dict(data=cfg.data, category=cfg.category, frames=cfg.frames, degradation=cfg.degradation, hold_out=cfg.hold_out)
+    found, valid = sources(**common, max_frames=cfg.max_frames, formats=cfg.formats or None, crop=cfg.crop, stills=cfg.stills), validation(**common)
     device = choose(cfg.device)
     loader = Loader(plan(cfg, {k: len(s) for k, s in found.items()}), found, cfg.workers, device, show=show_batch)
     return SeekableLearner(loader, build(cfg).to(memory_format=torch.channels_last), loss_of(cfg), FixedLoader(valid, 1, cfg.seed, device),
