@@ -70,6 +70,8 @@ d = { 'settings': { 'branch': 'main',
                                     'trainlab.vsr.model.lucas_kanade': ('vsr/model.html#lucas_kanade', 'trainlab/vsr/model.py'),
                                     'trainlab.vsr.model.nearest': ('vsr/model.html#nearest', 'trainlab/vsr/model.py'),
                                     'trainlab.vsr.model.normal_matrix': ('vsr/model.html#normal_matrix', 'trainlab/vsr/model.py'),
+                                    'trainlab.vsr.model.pair_flows': ('vsr/model.html#pair_flows', 'trainlab/vsr/model.py'),
                                     'trainlab.vsr.model.surface': ('vsr/model.html#surface', 'trainlab/vsr/model.py'),
                                     'trainlab.vsr.model.vsr_model': ('vsr/model.html#vsr_model', 'trainlab/vsr/model.py'),
-                                    'trainlab.vsr.model.whitening': ('vsr/model.html#whitening', 'trainlab/vsr/model.py')}}}
+                                    'trainlab.vsr.model.whitening': ('vsr/model.html#whitening', 'trainlab/vsr/model.py'),
+                                    'trainlab.vsr.model.window_flow': ('vsr/model.html#window_flow', 'trainlab/vsr/model.py')}}}
