@@ -154,7 +154,8 @@ class Clip:
         return np.arange(start, start + t)
 
 # %% ../../nbs/vsr/01_data.ipynb #c5bc845f
-_FASTEST = 4.5  # truth pixels a frame: one and a half of the low resolution, as in validation
+_FASTEST = 6.   # truth pixels a frame of a steady drift
+_SHAKE = 9.     # truth pixels to either side of a shaken hand
 _CUT = 40       # mean difference of neighbouring frames in 0..255 from which it is another shot
 
 def pan(
@@ -162,10 +163,10 @@ def pan(
     t: int,            # frames
     reach,             # (2,) truth pixels that may be moved at most, down and across
 ) -> np.ndarray:       # (t, 2) int, the middle one 0, 0
-    "A drift of constant speed with the shake of a hand, in whole pixels."
-    steps = np.arange(t)[:, None] - t // 2
-    move = np.rint(rng.uniform(-_FASTEST, _FASTEST, 2) * steps).astype(int) + rng.integers(-1, 2, (t, 2))
-    move[t // 2] = 0
+    "Half of the time a steady drift with a tremble, half of it a shaken hand; in whole pixels."
+    drift = rng.uniform(-_FASTEST, _FASTEST, 2) * (np.arange(t)[:, None] - t // 2) + rng.normal(0, .7, (t, 2))
+    move = np.rint(drift if rng.random() < .5 else rng.uniform(-_SHAKE, _SHAKE, (t, 2))).astype(int)
+    move -= move[t // 2]
     return move.clip(-np.asarray(reach), reach)
 
 # %% ../../nbs/vsr/01_data.ipynb #a7639a53
@@ -241,7 +242,7 @@ class ClipSource:
         frames: int = 7,                # low-resolution frames a sample, odd, 3 to 15
         crop: int = 48,                 # low-resolution pixels, square; 0: whole frames, real motion only
         degradation: str = 'bicubic',   # bicubic (BI) or blur (BD)
-        stills: float = .6,             # share of stills with a synthetic pan, 0 to 1
+        stills: float = .85,             # share of stills with a synthetic pan, 0 to 1
         augment: bool = True,           # flips, transposes, backwards
     ):
         check_frames(frames); choose('degradation', degradation, DEGRADATIONS)
@@ -433,7 +434,7 @@ def sources(
     crop: int = 48,                # low-resolution pixels, square; 0: whole frames
     max_frames: int = 1000,        # frames of a clip at most, spread evenly
     degradation: str = 'bicubic',  # bicubic (BI) or blur (BD), where low resolution is made here
-    stills: float = .6,            # share of stills with a synthetic pan, from clips
+    stills: float = .85,            # share of stills with a synthetic pan, from clips
     shrink: int = 0,               # decode videos at 1/shrink; 0: 2 from 720 lines up, else 1
     hold_out: float = .1,          # share of each video's end that is kept for validation
     folder=None,                   # the frames cache, see `cache_folder`

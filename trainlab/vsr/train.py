@@ -43,7 +43,7 @@ class Config(RunConfig):
     gradient_accumulation: int | dict[str, int] = Field(1, description='micro-batches an optimizer step, or that by format')
     crop: int = Field(48, description='low-resolution pixels a side; 0: whole frames', ge=0)
     degradation: str = Field('bicubic', description='bicubic (BI) | blur (BD), where the low resolution is made here')
-    stills: float = Field(.6, description='share of samples that are stills with a synthetic pan, from videos', ge=0, le=1)
+    stills: float = Field(.85, description='share of samples that are stills with a synthetic pan, from videos', ge=0, le=1)
     hold_out: float = Field(.1, description='share of each video, at its end, kept for validation', gt=0, lt=1)
     design: str = Field('splat', description='splat | propagation | union')
     size: str = Field('nano', description='nano | small | full')
@@ -195,8 +195,8 @@ def show_batch(
 
 # %% ../../nbs/vsr/03_train.ipynb #e1a10716
 def loss_of(cfg: Config) -> Callable:
-    "Charbonnier on the luma, which is what is scored, in units of [0, 1]."
-    return lambda pred, gt: restoration_loss(luma(pred)/255, luma(gt)/255, cfg.fft_weight)
+    "Charbonnier on the luma, which is what is scored, in units of [0, 1]; nearly a square up to 2.5 of 255, as PSNR is."
+    return lambda pred, gt: restoration_loss(luma(pred)/255, luma(gt)/255, cfg.fft_weight, eps=.01)
 
 def build(cfg: Config) -> nn.Module:
     "The model that the config describes, with its first weights."
