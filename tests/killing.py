@@ -41,8 +41,11 @@ def train(root: str, name: str, workers: int, accumulate: int, precision: str) -
         plan = Plan([Phase('mixed', 50, (Bucket('small', 4, .6, accumulate), Bucket('large', 2, .4)), 1e-2, warmup=5),
                      Phase('large', STEPS - 50, (Bucket('large', 3, 1, accumulate),), 1e-3)], {k: len(s) for k, s in sources.items()}, cfg.seed)
         net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.GELU(), nn.Dropout(.1), nn.Conv2d(8, 1, 3, padding=1))
-        return SeekableLearner(Loader(plan, sources, workers), net, nn.functional.mse_loss, FixedLoader(sources['large'], 5), validate_every=cfg.preview_every,
+        learn = SeekableLearner(Loader(plan, sources, workers), net, nn.functional.mse_loss, FixedLoader(sources['large'], 5), validate_every=cfg.preview_every,
                                precision=precision, clip=1., cbs=callbacks(run, dict(frames_used=31), ema=.95))
+        newest = max(run.checkpoints.steps(), default=0)
+        with open(os.path.join(root, 'begun.log'), 'a') as f: f.write(f'{newest}\n')
+        return learn
     return train_run(cfg, make)
 
 
@@ -140,8 +143,8 @@ def main() -> None:
             if count < opt.kills: count += at_random(root, (name, *kind), rng, .8*seconds[kind], -(-opt.kills//len(kinds)))
             else: saves += during_saves(root, (name, *kind), rng, -(-opt.during_save//4))
             runs += 1; wrong += not same(outcome(root, name), outcome(root, f'alone_{kind}'))
-        damaged = bad(root)
-    print(json.dumps(dict(kills=count, kills_during_save=saves, runs=runs, kinds=len(seconds), different=wrong, damaged=damaged)))
+        damaged, begun = bad(root), [int(x) for x in open(os.path.join(root, 'begun.log'))]
+    print(json.dumps(dict(kills=count, kills_during_save=saves, runs=runs, kinds=len(seconds), different=wrong, damaged=damaged, continued=sum(b > 0 for b in begun))))
     sys.exit(bool(wrong or damaged))
 
 

@@ -42,7 +42,7 @@ class Image:
     @torch.no_grad()
     def fill(self, tensors: Mapping[str, Tensor]) -> None:
         "Copy the tensors in; the only moment at which training waits."
-        for n, view in self.views.items(): view.copy_(tensors[n], non_blocking=True)
+        for n, view in self.views.items(): view.copy_(tensors[n], non_blocking=tensors[n].is_cuda)
         if torch.cuda.is_initialized(): torch.cuda.current_stream().synchronize()
 
 # %% ../../nbs/engine/03_checkpoint.ipynb #d6eb6059
@@ -55,7 +55,10 @@ def _manifest(files: Mapping[str, dict]) -> bytes:
 
 def verify(folder: Path) -> None:
     "Raises `BadCheckpoint` unless every byte of `folder` is as it was saved."
-    manifest = folder/'manifest.json'
+    try: _compare(folder, folder/'manifest.json')
+    except OSError as e: raise BadCheckpoint(f'{folder.name}: {Path(e.filename or folder).name} cannot be read ({e.strerror})') from e
+
+def _compare(folder: Path, manifest: Path) -> None:
     if not manifest.exists(): raise BadCheckpoint(f'{folder.name}: manifest.json is missing')
     try: files = json.loads(manifest.read_bytes())['files']; whole = manifest.read_bytes() == _manifest(files)
     except (ValueError, KeyError, TypeError, AttributeError): whole = False
@@ -142,11 +145,14 @@ class Checkpoints:
         pending, self.pending = self.pending, None
         if pending: pending.result()
 
-    def newest(self) -> Path | None:
+    def newest(self,
+        set_aside: bool = True,  # move bad ones out of the way; False: only pass them over, as a reader must
+    ) -> Path | None:
         "The newest checkpoint that verifies."
         for step in reversed(self.steps()):
             try: verify(self.path(step)); return self.path(step)
-            except BadCheckpoint as e: self._set_aside(step, e)
+            except BadCheckpoint as e:
+                if set_aside: self._set_aside(step, e)
         return None
 
     def _set_aside(self, step: int, why: Exception) -> None:

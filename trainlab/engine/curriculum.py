@@ -32,7 +32,10 @@ def set_trainable(
 class Phases(Callback):
     "Applies each phase as it begins, and ends one that waits for a plateau."
     order, run_valid = 0, False
-    def __init__(self): self.phase, self.smooth, self.best, self.looks = None, None, float('inf'), 0
+    def __init__(self): self.phase, self.smooth, self.best, self.looks, self.own = None, None, float('inf'), 0, None
+
+    def before_fit(self):
+        if self.own is None and hasattr(self.learn.loss_func, 'weights'): self.own = dict(self.learn.loss_func.weights)
 
     def before_batch(self):
         phase = self.learn.planned.phase
@@ -43,9 +46,8 @@ class Phases(Callback):
 
     def apply(self, phase: Phase):
         set_trainable(self.learn.model, phase.train)
-        if not phase.loss_weights: return
-        if not hasattr(self.learn.loss_func, 'weights'): raise TypeError(f'phase {phase.name!r} sets loss_weights, but {self.learn.loss_func} has no weights to set.')
-        self.learn.loss_func.weights = dict(phase.loss_weights)
+        if self.own is not None: self.learn.loss_func.weights = self.own | dict(phase.loss_weights)
+        elif phase.loss_weights: raise TypeError(f'phase {phase.name!r} sets loss_weights, but {self.learn.loss_func} has no weights to set.')
 
     def after_step(self):
         until, planned = self.learn.planned.phase.until, self.learn.planned

@@ -47,7 +47,8 @@ class Engine(NBClientEngine):
         client = StoppableClient(nb_man, kernel_name=kernel_name, log=logger, log_output=log_output, stdout_file=stdout_file, stderr_file=stderr_file,
                                  startup_timeout=start_timeout, timeout=execution_timeout, **kw)
         client.execute()
-        if not client.stopped: return
+        broken = [o for c in nb_man.nb.cells for o in c.get('outputs', ()) if o.output_type == 'error' and o.ename != 'KeyboardInterrupt']
+        if broken or not client.stopped: return    # papermill reports errors
         nb_man.nb.metadata.papermill['stopped'] = client.stopped.name
         logger.warning(f'stopped by {client.stopped.name}; the same command continues')
         raise SystemExit(128 + client.stopped)

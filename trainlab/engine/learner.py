@@ -29,7 +29,7 @@ from .run import Run, RunError, load_weights
 class Control:
     "What somebody wants of a running fit."
     def __init__(self, folder: Path | None = None):
-        self.folder, self.stop, self.save = folder, None, False
+        self.folder, self.stop, self.save, self.since = folder, None, False, 0.
 
     def __call__(self) -> None:
         "Look for the files."
@@ -38,8 +38,8 @@ class Control:
         if os.path.exists(self.folder/'SAVE'): self.save = True; (self.folder/'SAVE').unlink(missing_ok=True)
 
     def _signalled(self, number, frame) -> None:
-        if self.stop: raise KeyboardInterrupt
-        self.stop = signal.Signals(number).name
+        if self.stop and time.monotonic() - self.since > 1: raise KeyboardInterrupt  # not the same wish, told twice
+        self.stop, self.since = self.stop or signal.Signals(number).name, time.monotonic() if not self.stop else self.since
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -159,6 +159,7 @@ class SeekableLearner(StepLearner):
 
     def fit(self, cbs=None):
         "Train from `step` to the end of the plan."
+        self.control.stop = None
         with self.added_cbs(cbs), self.control.listening():
             if not self.opt: self.create_opt()
             self.n_epoch = -(-self.plan.total//self.validate_every)
@@ -166,6 +167,7 @@ class SeekableLearner(StepLearner):
             finally: self.stream = None
 
     def _do_fit(self):
+        if self.step == self.plan.total and not self.due: self._restore()
         while self.step < self.plan.total or self.due:
             self.epoch = (self.step - self.due)//self.validate_every
             self._with_events(self._do_epoch, 'epoch', CancelEpochException)
@@ -196,8 +198,9 @@ class SeekableLearner(StepLearner):
         self.loader.plan, self.stream = plan, None
 
     def _do_epoch_validate(self, ds_idx=1, dl=None):
+        self.scores = {}
         with self.undisturbed(), self.averaged(): super()._do_epoch_validate(ds_idx, dl)
-        if not self.control.stop: self.validated = self.step
+        if self.scores: self.validated = self.step
 
     @contextmanager
     def undisturbed(self):
@@ -228,7 +231,7 @@ class Scores(Callback):
         for m in self.meters: m.reset()
     def after_batch(self):
         for m in self.meters: m.accumulate(self.learn)
-        if self.learn.control.stop: raise CancelValidException
+        if self.learn.control.stop: self.meters = []; raise CancelValidException   # a part of the set gives no score
     def after_validate(self): self.learn.scores = {m.name: float(m.value) for m in self.meters if m.value is not None}
     def state_dict(self): return {}
 
@@ -276,7 +279,7 @@ def resume(self: SeekableLearner,
     for i, k, v in rest['optimizer']: states[params[i]][k] = v
     for name, v in tensors['optimizer'].items():
         i, k = name.split('.', 1); p = params[int(i)]
-        states[p][k] = torch.empty_like(p, dtype=v.dtype).copy_(v) if v.shape == p.shape else v.clone()
+        states[p][k] = torch.empty_like(p, dtype=v.dtype).copy_(v) if v.dim() else v.clone()    # counters stay where torch keeps them
     self.scaler.load_state_dict(rest['scaler'])
     self.loader.plan = Plan(self.plan.phases, self.plan.sizes, self.plan.seed, rest['ends'])
     self.step, self.validated, self.restoring = rest['step'], rest['validated'], dict(rest=rest['callbacks'], tensors=tensors)
@@ -294,10 +297,10 @@ class EMA(Callback):
     order, run_valid = 10, False
     def __init__(self,
         decay: float = .999,  # of the average, per step, once it is long enough
-    ): self.decay = decay
+    ): self.decay, self.average = decay, None
 
     def before_fit(self):
-        self.average = {k: v.detach().clone() for k, v in self.learn.model.state_dict().items()}
+        if self.average is None: self.average = {k: v.detach().clone() for k, v in self.learn.model.state_dict().items()}
         self.learn.averaged = self.applied
 
     def after_step(self):
@@ -378,7 +381,7 @@ def follow(self: SeekableLearner,
     "Take up the run where its newest good checkpoint is, if it has one."
     newest = home.checkpoints.newest()
     if newest:
-        tensors, texts = load(newest, self.device)
+        tensors, texts = load(newest)
         self.resume(tensors, json.loads(texts['state.json']))
     self.control.folder = home.path
     return self.step

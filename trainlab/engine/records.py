@@ -34,11 +34,11 @@ def sketch(
     width: int = 560, height: int = 110,
 ) -> str:
     "The loss, on a logarithmic scale, as SVG."
-    points = [(s, math.log10(v)) for s, v in points if v > 0 and math.isfinite(v)]
+    points = [(s, math.log10(v)) for s, v in points[::max(1, len(points)//width)] if v > 0 and math.isfinite(v)]
     if len(points) < 2: return ''
     (x0, x1), ys = (points[0][0], points[-1][0]), sorted(v for _, v in points)
     y0, y1 = ys[0], max(ys[int(.98*(len(ys) - 1))], ys[0] + 1e-6)
-    at = ' '.join(f'{(s - x0)/(x1 - x0)*width:.1f},{height - 4 - (min(v, y1) - y0)/(y1 - y0)*(height - 8):.1f}' for s, v in points[::max(1, len(points)//width)])
+    at = ' '.join(f'{(s - x0)/(x1 - x0)*width:.1f},{height - 4 - (min(v, y1) - y0)/(y1 - y0)*(height - 8):.1f}' for s, v in points)
     return (f'<svg viewBox="0 0 {width} {height}" width="{width}" style="max-width:100%"><polyline points="{at}" fill="none" stroke="#3b82f6" stroke-width="1.5"/>'
             f'<text x="{width}" y="12" text-anchor="end" font-size="11" fill="currentColor">loss {10**y0:.3g} … {10**y1:.3g}</text></svg>')
 
@@ -97,8 +97,8 @@ class Recording(Callback):
 
     def cut(self, size: int):
         "Forget what was written after byte `size`."
-        with self.path.open('ab') as f: f.truncate(size)
-        rows = [json.loads(text) for text in self.path.read_text().splitlines()]
+        with self.path.open('ab') as f: f.truncate(min(size, f.tell()))      # it may have been shortened by hand
+        rows = [json.loads(text) for text in self.path.read_text().rpartition('\n')[0].splitlines()]
         self.points = [(r['step'], r['loss']) for r in rows if r['kind'] == 'train']
         if size == 0: self.write([dict(kind='data', step=0, **self.facts)])
 
@@ -132,7 +132,7 @@ class Recording(Callback):
         self.view(self.last, self.learn.plan.total, self.points, self.newest)
 
     def after_validate(self):
-        if self.learn.control.stop: return
+        if not self.learn.scores: return
         self.fetch()
         self.newest = self.learn.scores
         row = dict(kind='valid', step=self.learn.step, **self.newest)
@@ -173,7 +173,7 @@ class Previews(Callback):
     ): self.home, self.draw = home, draw
 
     def after_validate(self):
-        if self.learn.control.stop: return
+        if not self.learn.scores: return
         folder = self.home.path/'previews'/f'step_{self.learn.step:06d}'
         shutil.rmtree(folder, ignore_errors=True); folder.mkdir(parents=True)
         for name, image in self.draw(self.learn.model).items(): Image.fromarray(image).save(folder/f'{name}.png')

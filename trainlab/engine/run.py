@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 import pandas as pd, torch
 import yaml
 from fastcore.basics import patch
@@ -40,7 +40,7 @@ class RunConfig(BaseModel):
     epochs: float = Field(0., description='passes over the data; 0: as many steps as `steps` says', ge=0)
     seed: int = Field(42, description='decides every draw')
     device: str = anytime('auto', 'auto | cpu | mps | cuda | cuda:N')
-    precision: str = Field('fp32', description='of the forward pass: fp32 | bf16 | fp16')
+    precision: Literal['fp32', 'bf16', 'fp16'] = Field('fp32', description='of the forward pass: fp32 | bf16 | fp16')
     workers: int = anytime(0, 'processes that make batches; 0: the trainer itself', ge=0)
     resume: bool = anytime(True, 'False: move a run of this name aside and start anew')
     init_from: str = Field('', description='weights to start from: a run, a .safetensors file or a Hub id')
@@ -175,7 +175,13 @@ class Run:
             except OSError as e: raise RunError(f'{self.path} cannot be written ({e.strerror}). Set root to a folder that can.') from None
             self.note(config=self.config.model_dump(), data=dict(data or {}), history=[*history, dict(started=now(), trainlab=__version__, git=_git(), **here)])
             (self.path/'config.yaml').write_text(self.yaml())
-            yield self
+            try: yield self
+            finally: self._settle()
+
+    def _settle(self) -> None:
+        "Hold the lock until a save under way is on disk."
+        pending = self.checkpoints.pending
+        if pending and pending.exception(): warnings.warn(f'The last checkpoint was not written: {pending.exception()}', stacklevel=2)
 
     def yaml(self) -> str:
         "The config, as `papermill -f` takes it."
@@ -188,7 +194,7 @@ class Run:
 
     def _check(self, data: dict) -> None:
         if self.path.exists() and not self.info and any(self.path.glob('checkpoints/*')): raise RunError(f'{self.path} holds checkpoints but no run.json, so they cannot be continued. Take another name, or resume=False to move it aside.')
-        if not self.info: return
+        if not self.info or not any(self.path.glob('checkpoints/*')): return  # nothing was trained that could differ
         fixed = [k for k, f in type(self.config).model_fields.items() if not (f.json_schema_extra or {}).get('anytime')]
         was, mine = self.info['config'], self.config.model_dump()
         changed = differences({k: was.get(k) for k in fixed}, {k: mine[k] for k in fixed}) + differences(self.info.get('data', {}), data)
@@ -204,9 +210,9 @@ def weights(
     if path.suffix == '.safetensors' and path.is_file(): return load_file(path)
     if (path/'model'/'model.safetensors').is_file(): return load_file(path/'model'/'model.safetensors')
     if (path/'model.safetensors').is_file() and not (path/'manifest.json').exists(): return load_file(path/'model.safetensors')
-    newest = path if (path/'manifest.json').exists() else Checkpoints(path/'checkpoints').newest()
+    newest = path if (path/'manifest.json').exists() else Checkpoints(path/'checkpoints').newest(set_aside=False)
     if newest: tensors, _ = load(newest); return tensors.get('ema', tensors['model'])
-    if path.exists() or not re.fullmatch(r'[\w.-]+/[\w.-]+', source): raise RunError(f'init_from={source!r} holds no weights. Give a run, a .safetensors file or a Hub id such as user/model.')
+    if path.exists() or path.parent.exists() or not re.fullmatch(r'[\w.-]+/[\w.-]+', source): raise RunError(f'init_from={source!r} holds no weights. Give a run, a .safetensors file or a Hub id such as user/model.')
     from huggingface_hub import hf_hub_download
     return load_file(hf_hub_download(source, 'model.safetensors'))
 
@@ -230,8 +236,8 @@ def records(
 ) -> pd.DataFrame:
     "What happened, from metrics.jsonl: a row a record."
     path = self.path/'metrics.jsonl'
-    lines = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
-    return pd.DataFrame([{k: v for k, v in r.items() if k != 'kind'} for r in lines if r['kind'] == kind])
+    whole = path.read_text().rpartition('\n')[0].splitlines() if path.exists() else ()   # the last line may be half written
+    return pd.DataFrame([{k: v for k, v in r.items() if k != 'kind'} for r in map(json.loads, whole) if r['kind'] == kind])
 
 @patch
 def scores(self: Run) -> pd.DataFrame:

@@ -12,7 +12,6 @@ from contextlib import suppress
 import torch
 from fastai.callback.core import Callback
 from safetensors.torch import save_file
-from torch import Tensor
 from .curriculum import Phases
 from .device import choose
 from .learner import EMA, Saving, SeekableLearner
@@ -31,8 +30,10 @@ def callbacks(
     return [Phases(), *([EMA(ema)] if ema else []), Recording(run, cfg.log_every, facts), *([Previews(run, draw)] if draw else []), Saving(run, cfg.save_every, cfg.save_minutes)]
 
 # %% ../../nbs/engine/13_train.ipynb #efedbcdd
-def write_model(run: Run, tensors: Mapping[str, Tensor]) -> None:
+def write_model(run: Run, learn: SeekableLearner) -> None:
     "Put the finished weights and their config into the run's `model/`."
+    tensors, _ = learn.state()
+    tensors = tensors.get('ema', tensors['model'])
     folder = run.path/'model'
     folder.mkdir(exist_ok=True)
     fresh = folder/'.model.safetensors'
@@ -53,7 +54,9 @@ def train_run(
         learn = make(run)
         begun = learn.follow(run)
         if cfg.init_from and not begun: load_weights(learn.model, weights(cfg.init_from), cfg.init_from)
-        try: learn.fit()
+        try:
+            learn.fit()
+            if not run.stopped: write_model(run, learn)
         except OSError as e:
             if e.errno != errno.ENOSPC: raise
             with suppress(OSError): run.checkpoints.wait()
@@ -61,7 +64,5 @@ def train_run(
         end = dict(from_step=begun, to_step=learn.step, ended=now(), stopped=run.stopped)
         run.note(history=[*run.info['history'][:-1], run.info['history'][-1] | end])
         if run.stopped: return run
-        tensors, _ = learn.state()
-        write_model(run, tensors.get('ema', tensors['model']))
         run.note(finished=now())
     return run

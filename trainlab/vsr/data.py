@@ -422,7 +422,7 @@ def _clip(path, frames, max_frames, shrink, hold_out, held: bool, folder=None):
     if held and not keep: return None
     part = dict(start=video.frames - keep) if held else dict(stop=video.frames - keep)
     shrink = shrink or (2 if video.height >= 720 else 1)
-    length = frames if held else max(frames, min(3 * frames, video.frames - keep))   # longer windows have more middles
+    length = frames if held else max(frames, min(3 * frames, max_frames, video.frames - keep))   # longer windows have more middles
     return Clip(Path(path).stem, cached_frames(video, max_frames, length, shrink=shrink, folder=folder, **part))
 
 # %% ../../nbs/vsr/01_data.ipynb #fa02294c

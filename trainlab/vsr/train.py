@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import Literal
 import numpy as np, torch
 import yaml
 from fastai.learner import Metric
@@ -60,13 +61,19 @@ class Config(RunConfig):
     clip: float = Field(.5, description='largest gradient norm; 0: not clipped', ge=0)
     ema: float = Field(.998, description='decay of the averaged weights a step; 0: none', ge=0, lt=1)
     fft_weight: float = Field(0., description='weight of the loss on spectra', ge=0)
-    precision: str = Field('bf16', description='of the forward pass: fp32 | bf16 | fp16')
+    precision: Literal['fp32', 'bf16', 'fp16'] = Field('bf16', description='of the forward pass: fp32 | bf16 | fp16')
     preview_every: int = Field(500, description='steps between validations with pictures', ge=1)
 
     @field_validator('frames')
     @classmethod
     def _odd(cls, v):
         if v % 2 == 0: raise ValueError(f'frames must be odd, so that one is the centre: {v - 1} or {v + 1}')
+        return v
+
+    @field_validator('max_frames')
+    @classmethod
+    def _enough(cls, v, info):
+        if v < info.data.get('frames', 3): raise ValueError(f'a sample alone has {info.data["frames"]} frames')
         return v
 
     @field_validator('category', 'degradation', 'design', 'size', 'schedule')
