@@ -41,7 +41,7 @@ def clips(folder, frames=90):
         x = np.stack(all_frames[max(0, (len(all_frames) - frames)//2):][:frames])
         yield bicubic_down(np.ascontiguousarray(x[:, :x.shape[1]//6*6, :x.shape[2]//6*6]), 2)
 
-def item(clips, rng, crop=48, t=7, margin=6, still=.6):
+def item(clips, rng, crop=48, t=7, margin=6, still=.85):
     "(lr, gt): a real piece of a clip, or a still one under a synthetic pan of whole high-resolution pixels."
     size, half = 3*crop, t//2
     while True:
@@ -74,7 +74,7 @@ def train(model, clips, seconds, seed, lr=2e-3):
         for g in opt.param_groups: g['lr'] = lr*(min(1, step/20) if step < 20 else .01 + .99*.5*(1 + math.cos(math.pi*done)))
         x, gt = batch(clips, rng)
         with torch.autocast('cpu', torch.bfloat16): y = model(x)
-        loss = charbonnier(luma(y)/219, luma(gt)/219)
+        loss = charbonnier(luma(y)/219, luma(gt)/219, eps=.01)
         opt.zero_grad(); loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), .5); opt.step(); step += 1
         with torch.no_grad(): torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - min(.998, step/(step + 10)))

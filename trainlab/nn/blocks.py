@@ -37,9 +37,9 @@ def slope(n: int, device=None) -> Tensor:
 
 # %% ../../nbs/nn/02_blocks.ipynb #6dfea6a1
 def cubic(x: Tensor) -> Tensor:
-    "Keys' cubic kernel with a = -0.5."
+    "Keys' cubic kernel with a = -0.5, without a branch: one parabola dies at 1, the other at 2."
     x = x.abs()
-    return torch.where(x <= 1, (1.5*x - 2.5)*x*x + 1, ((-.5*x + 2.5)*x - 4)*x + 2)*(x < 2)
+    return (2*x - 1)*(1 - x).clamp_min(0).square() + .5*(1 - x)*(2 - x).clamp_min(0).square()
 
 def mirror_pad(x: Tensor, p: int) -> Tensor:
     "`p` pixels around `x` (..., h, w), mirrored with the edge repeated."
