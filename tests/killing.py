@@ -43,8 +43,7 @@ def train(root: str, name: str, workers: int, accumulate: int, precision: str) -
         net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.GELU(), nn.Dropout(.1), nn.Conv2d(8, 1, 3, padding=1))
         learn = SeekableLearner(Loader(plan, sources, workers), net, nn.functional.mse_loss, FixedLoader(sources['large'], 5), validate_every=cfg.preview_every,
                                precision=precision, clip=1., cbs=callbacks(run, dict(frames_used=31), ema=.95))
-        newest = max(run.checkpoints.steps(), default=0)
-        with open(os.path.join(root, 'begun.log'), 'a') as f: f.write(f'{newest}\n')
+        with open(os.path.join(root, 'begun.log'), 'a') as f: f.write(f'{newest(root, name)}\n')
         return learn
     return train_run(cfg, make)
 
@@ -94,13 +93,18 @@ def bad(root: str) -> int:
     return sum(len(files) for at, files, _ in os.walk(root) if os.path.basename(at) == 'bad')
 
 
+def newest(root: str, name: str) -> int: return max(Run(RunConfig(name=name, root=root)).checkpoints.steps(), default=0)
+
+
 def at_random(root: str, args: tuple, rng: random.Random, seconds: float, most: int) -> int:
-    "Train to the end under kills at random instants; how many there were."
+    "Train to the end under kills at random instants, every other one after a new checkpoint; how many there were."
     kills = 0
     while True:
-        pid, deadline = attempt((root, *args)), time.monotonic() + (rng.uniform(.02, seconds) if kills < most else 1e9)
-        while time.monotonic() < deadline:
+        began, wait = newest(root, args[0]), kills % 2 == 1
+        pid, deadline = attempt((root, *args)), time.monotonic() + (rng.uniform(.02, .8*seconds) if kills < most else 1e9)
+        while time.monotonic() < deadline or wait:
             if ended(pid, root): return kills
+            if wait and newest(root, args[0]) > began: wait, deadline = False, time.monotonic() + rng.uniform(0, .3*seconds)
             time.sleep(.002)
         if ended(pid, root): return kills
         kill(pid); kills += 1
@@ -140,7 +144,7 @@ def main() -> None:
             if count >= opt.kills and saves >= opt.during_save: break
             if kind not in seconds: seconds[kind] = alone(kind)
             name = f'run_{n}'
-            if count < opt.kills: count += at_random(root, (name, *kind), rng, .8*seconds[kind], -(-opt.kills//len(kinds)))
+            if count < opt.kills: count += at_random(root, (name, *kind), rng, seconds[kind], -(-opt.kills//len(kinds)))
             else: saves += during_saves(root, (name, *kind), rng, -(-opt.during_save//4))
             runs += 1; wrong += not same(outcome(root, name), outcome(root, f'alone_{kind}'))
         damaged, begun = bad(root), [int(x) for x in open(os.path.join(root, 'begun.log'))]

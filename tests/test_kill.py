@@ -6,7 +6,7 @@ import pytest
 def check(said, kills, during_save):
     got = json.loads(said.splitlines()[-1])
     assert got['kills'] >= kills and got['kills_during_save'] >= during_save
-    assert got['continued'] >= kills//2          # most attempts went on from a checkpoint, not from the start
+    assert got['continued'] >= kills//2          # and not only before there was anything to lose
     assert got['different'] == 0 and got['damaged'] == 0
 
 
