@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['C', 'anytime', 'RunConfig', 'ParameterError', 'configure', 'injected', 'parameters', 'write_text', 'now', 'RunError',
-           'locked', 'Run', 'weights', 'load_weights', 'Pictures']
+           'locked', 'Run', 'weights', 'load_weights', 'inline', 'Pictures']
 
 # %% ../../nbs/engine/04_run.ipynb #619eddd4
 import ast, base64, getpass, html, inspect, json, os, re, socket, subprocess, warnings
@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from difflib import get_close_matches
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 import pandas as pd, torch
 import yaml
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -259,10 +261,17 @@ def curves(self: Run, window: int = 25):
     plt.close(fig)
     return fig
 
+def inline(path: Path) -> str:
+    "A picture as a data URI, small enough for a notebook that is kept."
+    small = BytesIO()
+    Image.open(path).convert('RGB').save(small, 'JPEG', quality=92)
+    return f'data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}'
+
 class Pictures(list):
     "Paths of pictures, shown where there is something to show them on."
+    def __repr__(self) -> str: return ', '.join(p.stem for p in self)
     def _repr_html_(self) -> str:
-        return ''.join(f'<figure style="margin:0 0 8px"><img style="max-width:100%" src="data:image/png;base64,{base64.b64encode(p.read_bytes()).decode()}"><figcaption>{html.escape(p.stem)}</figcaption></figure>' for p in self)
+        return ''.join(f'<figure style="margin:0 0 8px"><img style="max-width:100%" src="{inline(p)}"><figcaption>{html.escape(p.stem)}</figcaption></figure>' for p in self)
 
 @patch
 def previews(
