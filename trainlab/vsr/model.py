@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DESIGNS', 'SIZES', 'exact', 'as_float', 'normal_matrix', 'lk_step', 'lucas_kanade', 'surface', 'whitening', 'krige',
-           'nearest', 'Splat', 'Propagation', 'VSR', 'known', 'vsr_model', 'pair_flows', 'window_flow']
+           'nearest', 'Splat', 'Propagation', 'VSR', 'known', 'vsr_model']
 
 # %% ../../nbs/vsr/02_model.ipynb #4acdfd4f
 from contextlib import contextmanager
@@ -261,30 +261,3 @@ def vsr_model(
         if n is not None and not lo <= n <= hi: raise ValueError(f'{name} {n}: {lo} to {hi} expected.')
     blocks, way = num_blocks or blocks, way and (num_blocks or way)
     return VSR(base_channels or channels, blocks, way, splat=design != 'propagation', checkpointing=checkpointing)
-
-# %% ../../nbs/vsr/02_model.ipynb #a7a1d7ba
-def pair_flows(
-    lr: Tensor, # (t, 3, h, w) frames in order, uint8 or float in [0, 1]
-) -> tuple[Tensor, Tensor]: # both (t-1, 2, h, w): `forth[i]` leads from frame i to i+1, `back[i]` from i+1 to i
-    "Flows between adjacent frames."
-    y = (luma(as_float(lr)) - 16)/219
-    with exact(lr.device):
-        both = lucas_kanade(torch.cat([y[:-1], y[1:]])[:, None], torch.cat([y[1:], y[:-1]])[:, None])[:, 0]
-    return both.chunk(2)
-
-def window_flow(
-    forth: Tensor, # (t-1, 2, h, w) flows from each of t frames to the next
-    back: Tensor,  # (t-1, 2, h, w) and to the one before: `back[i]` from i+1 to i
-    lr: Tensor | None = None, # (t, 3, h, w) the frames, to correct the sums by them
-) -> Tensor: # (1, t-1, 2, h, w): from the middle of the t frames to each other one, as `VSR.forward` takes it
-    "The flows of one window out of those between adjacent frames."
-    middle, flows = (len(forth) + 1)//2, []
-    with exact(forth.device):
-        for steps in (back[:middle].flip(0), forth[middle:]):
-            f = [steps[:1]]
-            for step in steps[1:]: f.append(f[-1] + warp(step[None], f[-1]))
-            flows.append(f)
-        flow = torch.cat(flows[0][::-1] + flows[1])[None]
-        if lr is None: return flow
-        y = (luma(as_float(lr))[None] - 16)/219
-        return lucas_kanade(y[:, middle:middle+1], torch.cat([y[:, :middle], y[:, middle+1:]], 1), flow, iterations=(1,))
