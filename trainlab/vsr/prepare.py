@@ -42,6 +42,14 @@ def _write_sample(window, targets, name, degradation, rng):
         write_image(path, middle[0] if path.parent.name == 'GT' else DEGRADATIONS[degradation](middle, scale).reshape(-1, f.width // scale, 3))
 
 # %% ../../nbs/vsr/05_prepare.ipynb #4983345e
+def _apart(paths: list) -> list:
+    "Refuse two videos of one name: their samples would have one name, too."
+    first = {}
+    for p in map(Path, paths):
+        if p.stem in first: raise DataError(f'{first[p.stem]} and {p} would write samples of the same name. Rename one of them.')
+        first[p.stem] = p
+    return paths
+
 def prepare(
     videos,                        # a folder of videos, a video, or a list of them
     data,                          # the tree's root, made where missing
@@ -59,7 +67,7 @@ def prepare(
     for name in formats: choose('format', name, FORMATS)
     choose('degradation', degradation, DEGRADATIONS)
     work = [(v, name, list(_jobs(v, learn, name, frames, samples, hold_out)), _cover(v, FORMATS[name]))
-            for v in map(probe, find_videos(videos)) for name in formats]
+            for v in map(probe, _apart(find_videos(videos))) for name in formats]
     total, done, written = sum(len(jobs) for *_, jobs, _ in work), 0, 0
     for video, name, jobs, size in work:
         missing = [j for j in jobs if not all(p.exists() for p in j[2])]
