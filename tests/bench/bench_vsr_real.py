@@ -49,7 +49,7 @@ def score(model, clip: np.ndarray, which, frames: int, precision: str) -> dict:
     "Mean PSNR over frames, in dB; beyond the ends the last frame is repeated."
     device = next(model.parameters()).device
     clip = clip[:, :clip.shape[1]//3*3, :clip.shape[2]//3*3]
-    lr = torch.from_numpy(DEGRADATIONS['bicubic'][0](clip, 3)).permute(0, 3, 1, 2)
+    lr = torch.from_numpy(DEGRADATIONS['bicubic'](clip, 3)).permute(0, 3, 1, 2)
     rows = []
     for i in which:
         x = lr[[min(max(j, 0), len(lr) - 1) for j in range(i - frames//2, i + frames//2 + 1)]][None].to(device)
