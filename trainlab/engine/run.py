@@ -49,7 +49,7 @@ class RunConfig(BaseModel):
     save_every: int = anytime(100, 'steps between checkpoints; 0: only by minutes and at the end', ge=0)
     save_minutes: float = anytime(10., 'minutes between checkpoints; 0: only by steps', ge=0)
     keep: int = anytime(3, 'newest checkpoints to keep; 0: all', ge=0)
-    preview_every: int = Field(100, description='steps between validations with pictures', ge=1)
+    preview_every: int = Field(100, description='steps between validations with pictures; 0: only at the end', ge=0)
     log_every: int = anytime(10, 'steps between fetches of the losses from the device', ge=1)
 
     def _repr_html_(self) -> str:
@@ -74,7 +74,7 @@ def _explain(config: type[C], error: dict) -> str:
         near = get_close_matches(name, config.model_fields, 1, .5)
         return f'{name!r} is no parameter. ' + (f'Did you mean {_signature(config, near[0])}?' if near else f'There are: {", ".join(config.model_fields)}.')
     if name not in config.model_fields: return error['msg'].removeprefix('Value error, ')
-    return f'{name} = {error["input"]!r} does not fit: {error["msg"].removeprefix("Value error, ")}. Expected {_signature(config, name)}.'
+    return f'{name} = {error["input"]!r} does not fit: {error["msg"].removeprefix("Value error, ").rstrip(".")}. Expected {_signature(config, name)}.'
 
 def configure(
     config: type[C],  # the system's config
@@ -243,9 +243,9 @@ def records(
 
 @patch
 def scores(self: Run) -> pd.DataFrame:
-    "The last validation's scores."
+    "The last validation's scores; empty before the first."
     valid = self.records('valid')
-    if valid.empty: raise RunError(f'{self.path.name} has not been validated yet.')
+    if valid.empty: return valid
     return valid.tail(1).drop(columns=['time'], errors='ignore').set_index('step').dropna(axis=1).round(4)
 
 @patch
@@ -257,7 +257,7 @@ def curves(self: Run, window: int = 25):
     axes[0].plot(train.step, train.loss, alpha=.25, lw=.8); axes[0].plot(train.step, train.loss.rolling(window, min_periods=1).mean(), color='C0')
     axes[1].plot(train.step, train.lr)
     for ax, title in zip(axes, ('loss', 'learning rate')): ax.set(title=title, xlabel='step')
-    for s in marks.step if len(marks) else (): [ax.axvline(s, color='gray', lw=.6, ls=':') for ax in axes]
+    for s in marks.step[1:] if len(marks) else (): [ax.axvline(s, color='gray', lw=.6, ls=':') for ax in axes]
     plt.close(fig)
     return fig
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from .curriculum import Phases
 from .device import choose
 from .learner import EMA, Saving, SeekableLearner
-from .records import Previews, Recording
+from .records import Previews, Recording, say
 from .run import Run, RunConfig, RunError, load_weights, now, weights, write_text
 
 # %% ../../nbs/engine/13_train.ipynb #7c487948
@@ -50,10 +50,11 @@ def train_run(
     "Begin or continue the run that `cfg` names, train it to its end, and write the finished weights."
     run = Run(cfg)
     with run.open(data, choose(cfg.device)):
-        if run.info.get('finished'): return run
+        if run.info.get('finished'): say(f'{cfg.name} was finished on {run.info["finished"]}: there is nothing left to train.'); return run
         learn = make(run)
         begun = learn.follow(run)
-        if cfg.init_from and not begun: load_weights(learn.model, weights(cfg.init_from), cfg.init_from)
+        if begun: say(f'{cfg.name} continues from step {begun} of {learn.plan.total}.')
+        elif cfg.init_from: load_weights(learn.model, weights(cfg.init_from), cfg.init_from); say(f'{cfg.name} begins with the weights of {cfg.init_from}.')
         try:
             learn.fit()
             if not run.stopped: write_model(run, learn)

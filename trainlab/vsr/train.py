@@ -27,7 +27,7 @@ from ..engine.train import callbacks, train_run
 from ..nn.blocks import bicubic_up
 from ..nn.losses import restoration_loss
 from ..nn.metrics import luma, psnr, ssim
-from .data import CATEGORIES, DEGRADATIONS, FORMATS, choose as choose_name, data_fingerprint, data_report, sources, validation
+from .data import CATEGORIES, DEGRADATIONS, FORMATS, DataError, choose as choose_name, data_fingerprint, data_report, sources, validation
 from .model import DESIGNS, as_float, vsr_model
 
 # %% ../../nbs/vsr/03_train.ipynb #69729ce2
@@ -61,7 +61,7 @@ class Config(RunConfig):
     ema: float = Field(.998, description='decay of the averaged weights a step; 0: none', ge=0, lt=1)
     fft_weight: float = Field(0., description='weight of the loss on spectra', ge=0)
     precision: Literal['fp32', 'bf16', 'fp16'] = Field('bf16', description='of the forward pass: fp32 | bf16 | fp16')
-    preview_every: int = Field(500, description='steps between validations with pictures', ge=1)
+    preview_every: int = Field(500, description='steps between validations with pictures; 0: only at the end', ge=0)
 
     @field_validator('frames')
     @classmethod
@@ -99,7 +99,7 @@ def plan(
 ) -> Plan:
     "What each step trains on."
     unknown = [f for f in cfg.format_weights if f not in sizes]
-    if unknown: raise ValueError(f'format_weights names {", ".join(unknown)}, but the data has only {", ".join(sizes)}. Leave it out, or prepare it.')
+    if unknown: raise DataError(f'format_weights names {", ".join(unknown)}, but the data has only {", ".join(sizes)}. Prepare them, or leave them out: papermill -y "{{format_weights: {{}}}}" takes what there is.')
     buckets = tuple(Bucket(n, per_format(cfg.batch_size, n, 4), cfg.format_weights.get(n, 0. if cfg.format_weights else 1.), per_format(cfg.gradient_accumulation, n)) for n in sizes)
     return Plan([Phase('train', Epochs(cfg.epochs) if cfg.epochs else cfg.steps, buckets, cfg.lr, cfg.min_lr, cfg.warmup if cfg.epochs else min(cfg.warmup, cfg.steps - 1), cfg.schedule, cfg.cycles)], sizes, cfg.seed)
 
@@ -214,7 +214,7 @@ def learner(
     device = choose(cfg.device)
     loader = Loader(plan(cfg, {k: len(s) for k, s in found.items()}), found, cfg.workers, device, show=show_batch)
     return SeekableLearner(loader, build(cfg).to(memory_format=torch.channels_last), loss_of(cfg), FixedLoader(valid, 1, cfg.seed, device),
-        opt_func=partial(torch.optim.AdamW, lr=cfg.lr, betas=(.9, .99), weight_decay=cfg.weight_decay), validate_every=cfg.preview_every,
+        opt_func=partial(torch.optim.AdamW, lr=cfg.lr, betas=(.9, .99), weight_decay=cfg.weight_decay), validate_every=cfg.preview_every or loader.plan.total,
         precision=cfg.precision, clip=cfg.clip, metrics=[Mean(k) for k in SCORES],
         cbs=callbacks(run, data_report(found), partial(draw, valid=valid), cfg.ema))
 
