@@ -7,7 +7,7 @@ __all__ = ['DTYPES', 'Image', 'BadCheckpoint', 'verify', 'commit', 'Checkpoints'
 
 # %% ../../nbs/engine/03_checkpoint.ipynb #09be507a
 import json, os, shutil, struct, warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path

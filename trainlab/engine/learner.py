@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .checkpoint import load
 from .device import autocast
 from .loader import FixedLoader, Loader, seed_step
-from .plan import Plan, Step
+from .plan import Plan
 from .run import Run, RunError, load_weights
 
 # %% ../../nbs/engine/05_learner.ipynb #0d6366a2

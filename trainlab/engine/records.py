@@ -9,8 +9,7 @@ __all__ = ['clock', 'line', 'sketch', 'picture', 'has_front_end', 'View', 'say',
 import html, json, math, os, shutil, sys, time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from pathlib import Path
-import numpy as np, torch
+import torch
 from fastai.callback.core import Callback
 from PIL import Image
 from .device import memory

@@ -109,7 +109,9 @@ def write_text(path: Path, text: str) -> None:
     with fresh.open('w') as f: f.write(text); f.flush(); os.fsync(f.fileno())
     os.replace(fresh, path)
 
-def now() -> str: return datetime.now(timezone.utc).isoformat(timespec='seconds')
+def now() -> str:
+    "The time, to the second, in UTC."
+    return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 def _git() -> str | None:
     done = subprocess.run(['git', 'describe', '--always', '--dirty', '--abbrev=12'], capture_output=True, text=True, cwd=Path(__file__).parent if '__file__' in globals() else None)

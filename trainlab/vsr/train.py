@@ -50,7 +50,7 @@ class Config(RunConfig):
     base_channels: int = Field(0, description='24 to 256; 0: as the size has it')
     num_blocks: int = Field(0, description='3 to 48; 0: as the size has it')
     checkpointing: bool = Field(False, description='recompute activations in the backward pass: less memory, more time')
-    steps: int = Field(1500, description='optimizer steps', ge=1)
+    steps: int = Field(1000, description='optimizer steps', ge=1)
     lr: float = Field(2e-3, description='highest learning rate', gt=0)
     min_lr: float = Field(0., description='learning rate at the end, absolute', ge=0)
     warmup: int = Field(50, description='steps of linear warm-up', ge=0)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from ..engine.run import RunError
 from ..media.video import MediaError, probe, stream_frames, write_video
-from ..nn.blocks import bicubic_up, warp
+from ..nn.blocks import warp
 from ..nn.metrics import luma
 from .data import check_frames
 from .model import as_float, exact, lucas_kanade
