@@ -6,12 +6,13 @@
 __all__ = ['set_trainable', 'Phases']
 
 # %% ../../nbs/engine/06_curriculum.ipynb #6bd287c7
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 import torch
 from fastai.callback.core import Callback
 from torch import nn
+from .learner import EMA
 from .plan import Phase, Plateau
 
 # %% ../../nbs/engine/06_curriculum.ipynb #d034ae16
@@ -32,7 +33,9 @@ def set_trainable(
 class Phases(Callback):
     "Applies each phase as it begins, and ends one that waits for a plateau."
     order, run_valid = 0, False
-    def __init__(self): self.phase, self.smooth, self.best, self.looks, self.own = None, None, float('inf'), 0, None
+    def __init__(self,
+        enter: Callable[[nn.Module, Phase], None] | None = None,  # what else to do to the model as a phase begins, or is taken up again: twice must be as once
+    ): self.enter, self.phase, self.smooth, self.best, self.looks, self.own = enter, None, None, float('inf'), 0, None
 
     def before_fit(self):
         if self.own is None and hasattr(self.learn.loss_func, 'weights'): self.own = dict(self.learn.loss_func.weights)
@@ -45,6 +48,10 @@ class Phases(Callback):
         self.apply(phase)
 
     def apply(self, phase: Phase):
+        if self.enter:
+            self.enter(self.learn.model, phase)
+            for cb in self.learn.cbs:
+                if isinstance(cb, EMA): cb.change(lambda model: self.enter(model, phase))
         set_trainable(self.learn.model, phase.train)
         if self.own is not None: self.learn.loss_func.weights = self.own | dict(phase.loss_weights)
         elif phase.loss_weights: raise TypeError(f'phase {phase.name!r} sets loss_weights, but {self.learn.loss_func} has no weights to set.')

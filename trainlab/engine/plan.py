@@ -61,6 +61,10 @@ class Bucket:
     batch_size: int = 1  # samples in a micro-batch
     weight: float = 1.   # its share of the optimizer steps, relative to the other buckets
     accumulate: int = 1  # micro-batches in an optimizer step
+    items: str = ''      # what the source draws from, where several buckets draw from the same; empty: the name
+
+    @property
+    def pool(self) -> str: return self.items or self.name
 
     @property
     def samples(self) -> int:
@@ -98,8 +102,8 @@ class Phase:
 def _check(phase: Phase, sizes: Mapping[str, int]) -> Phase:
     where = f'phase {phase.name!r}'
     for b in phase.buckets:
-        if b.name not in sizes: raise ValueError(f'{where}: bucket {b.name!r} has no source. There are: {", ".join(sizes)}.')
-        if not sizes[b.name]: raise ValueError(f'{where}: bucket {b.name!r} is empty. Add items to it, or set its weight to 0.')
+        if b.pool not in sizes: raise ValueError(f'{where}: bucket {b.name!r} has no source. There are: {", ".join(sizes)}.')
+        if not sizes[b.pool]: raise ValueError(f'{where}: bucket {b.name!r} is empty. Add items to it, or set its weight to 0.')
         if b.batch_size < 1 or b.accumulate < 1: raise ValueError(f'{where}: bucket {b.name!r} has batch_size {b.batch_size} and accumulate {b.accumulate}; both must be at least 1.')
         if not b.weight >= 0: raise ValueError(f'{where}: bucket {b.name!r} has weight {b.weight}; weights are 0 or more.')
     if phase.schedule not in SCHEDULES: raise ValueError(f'{where}: schedule {phase.schedule!r} is unknown. There are: {", ".join(SCHEDULES)}.')
@@ -147,7 +151,7 @@ class Step:
     phase_step: int        # steps since the phase began
     bucket: Bucket
     lr: float              # absolute
-    epoch: float           # passes over this bucket so far
+    epoch: float           # passes over this bucket's items so far
     micro: tuple[tuple[Sample, ...], ...]  # micro-batches of samples
 
     @property
@@ -160,7 +164,7 @@ class Plan:
     "plan(step) -> Step: what every step trains on. Holds no state."
     def __init__(self,
         phases: Sequence[Phase],          # in order
-        sizes: Mapping[str, int],         # bucket -> number of items
+        sizes: Mapping[str, int],         # bucket, or what it draws from -> number of items
         seed: int = 42,
         ends: Mapping[str, int] | None = None, # plateau phase -> steps it lasted, as recorded
     ):
@@ -183,7 +187,7 @@ class Plan:
     def steps_per_epoch(self, i: int) -> int:
         "Steps of phase `i` in which as many samples are drawn as its buckets have items."
         p, quota = self.phases[i], self.quotas[i]
-        return ceil(sum(self.sizes[b.name] for b in p.buckets)*CYCLE/sum(q*b.samples for q, b in zip(quota, p.buckets)))
+        return ceil(sum(self.sizes[pool] for pool in {b.pool for b in p.buckets})*CYCLE/sum(q*b.samples for q, b in zip(quota, p.buckets)))
 
     def _longest(self, i: int) -> int:
         until = self.phases[i].until
@@ -198,29 +202,23 @@ class Plan:
         if not 0 <= step < self.total: raise IndexError(f'step {step} is not in the plan, which has {self.total}.')
         i = int(np.searchsorted(self.starts, step, 'right')) - 1
         phase, at = self.phases[i], step - self.starts[i]
-        which, used = self._bucket(i, at)
+        which, used = self._buckets(i, at)
         bucket = phase.buckets[which]
-        first = used*bucket.samples + sum(self._drawn(j, bucket.name) for j in range(i))
-        micro = tuple(tuple(self._sample(bucket.name, first + m*bucket.batch_size + k) for k in range(bucket.batch_size)) for m in range(bucket.accumulate))
+        first = self._samples(i, bucket.pool, used) + sum(self._samples(j, bucket.pool, self._buckets(j, self.starts[j+1] - self.starts[j])[1]) for j in range(i))
+        micro = tuple(tuple(self._sample(bucket.pool, first + m*bucket.batch_size + k) for k in range(bucket.batch_size)) for m in range(bucket.accumulate))
         lr = rate(at, self.longest[i], phase.lr, phase.min_lr, phase.warmup, phase.schedule, phase.cycles)
-        return Step(step, phase, at, bucket, lr, first/self.sizes[bucket.name], micro)
+        return Step(step, phase, at, bucket, lr, first/self.sizes[bucket.pool], micro)
 
-    def _bucket(self, i: int, at: int) -> tuple[int, int]:
-        "Bucket of the phase's step `at`, and how often it came before in this phase."
-        if len(self.quotas[i]) == 1: return 0, at
+    def _buckets(self, i: int, at: int) -> tuple[int, Sequence[int]]:
+        "Bucket of the phase's step `at`, and how often each one came before in this phase."
+        if len(self.quotas[i]) == 1: return 0, (at,)
         n, k = divmod(at, CYCLE)
         which, before = cycle(self.quotas[i], fold(self.seed, 'buckets', self.phases[i].name, n))
-        return int(which[k]), int(n*self.quotas[i][which[k]] + before[k, which[k]])
+        return int(which[k]), (n*np.array(self.quotas[i]) + before[k]).tolist()
 
-    def _drawn(self, i: int, name: str) -> int:
-        "Samples that the whole of phase `i` draws from bucket `name`."
-        for b, (bucket, quota) in enumerate(zip(self.phases[i].buckets, self.quotas[i])):
-            if bucket.name != name: continue
-            n, k = divmod(self.starts[i+1] - self.starts[i], CYCLE)
-            if len(self.quotas[i]) == 1: return (n*CYCLE + k)*bucket.samples
-            which, _ = cycle(self.quotas[i], fold(self.seed, 'buckets', self.phases[i].name, n))
-            return (n*quota + int((which[:k] == b).sum()))*bucket.samples
-        return 0
+    def _samples(self, i: int, pool: str, used: Sequence[int]) -> int:
+        "Samples that phase `i` draws from `pool` while its buckets come `used` times."
+        return sum(n*b.samples for n, b in zip(used, self.phases[i].buckets) if b.pool == pool)
 
     def _sample(self, name: str, position: int) -> Sample:
         epoch, at = divmod(position, self.sizes[name])

@@ -116,13 +116,14 @@ class Recording(Callback):
         if learn.step <= planned.step: return
         mark = [dict(kind='mark', step=learn.step, phase=planned.phase.name)] if planned.phase_step == 0 else []
         row = dict(kind='train', step=learn.step, phase=planned.phase.name, bucket=planned.bucket.name, lr=planned.lr, epoch=round(planned.epoch, 4), batch_size=planned.bucket.batch_size, samples=planned.samples)
-        self.rows.append((mark, row, learn.step_loss, learn.grad_norm))
+        self.rows.append((mark, row, dict(loss=learn.step_loss, **learn.step_terms), learn.grad_norm))
         if len(self.rows) >= self.every or time.perf_counter() - self.fetched > 2: self.fetch()
 
     def fetch(self):
         "Bring the losses over, and write all rows that wait."
         if not self.rows: return
-        losses = torch.stack([loss.float() for _, _, loss, _ in self.rows]).tolist()
+        numbers = iter(torch.stack([v.float() for *_, terms, _ in self.rows for v in terms.values()]).tolist())
+        losses = [{k: next(numbers) for k in terms} for *_, terms, _ in self.rows]
         norms = torch.stack([n.float() for *_, n in self.rows]).tolist() if self.learn.clip else [None]*len(losses)
         took, self.fetched = time.perf_counter() - self.fetched, time.perf_counter()
         each = took/len(losses)
@@ -131,7 +132,7 @@ class Recording(Callback):
         out = []
         for (mark, row, *_), loss, norm in zip(self.rows, losses, norms):
             self.seconds += each
-            out += [*mark, row | dict(loss=loss, grad_norm=norm, seconds=round(self.seconds, 3), eta_s=round((self.learn.plan.total - row['step'])*self.per_step, 1), **common)]
+            out += [*mark, row | loss | dict(grad_norm=norm, seconds=round(self.seconds, 3), eta_s=round((self.learn.plan.total - row['step'])*self.per_step, 1), **common)]
         self.rows, self.last = [], out[-1]
         self.points += [(r['step'], r['loss']) for r in out if r['kind'] == 'train']
         self.write(out); self.to_board(out)
@@ -153,10 +154,10 @@ class Recording(Callback):
         if self.board is None:
             from torch.utils.tensorboard import SummaryWriter
             self.board = SummaryWriter(self.home.path/'tensorboard', purge_step=rows[0]['step'])
-        names = dict(train=('loss', 'lr', 'grad_norm', 'samples_per_s', 'memory_mb'))
+        left_out = ('kind', 'step', 'phase', 'bucket', 'epoch', 'batch_size', 'samples', 'seconds', 'eta_s', 'device', 'frames_used')
         for r in rows:
-            for k in names.get(r['kind'], [k for k in r if k not in ('kind', 'step', 'phase')]):
-                if r.get(k) is not None: self.board.add_scalar(f'{r["kind"]}/{k}', r[k], r['step'])
+            for k in r:
+                if k not in left_out and r[k] is not None: self.board.add_scalar(f'{r["kind"]}/{k}', r[k], r['step'])
 
     def after_fit(self):
         self.fetch()
