@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'READERS', 'NAME', 'PREFIX', 'unfit', 'targeted', 'weight_norm_of', 'strip_weight_norm', 'put_weight_norm',
-           'factors', 'lengths', 'adapted_weight', 'WeightConv', 'conv_adapter', 'adapters', 'trainable', 'Adapted',
-           'inject', 'add_lora', 'absorb', 'report_rounding', 'merge_lora', 'enable_lora', 'fold_lora', 'base_names',
-           'across', 'within', 'save_adapter', 'differences', 'read_adapter', 'load_adapter', 'merged_weights']
+           'factors', 'zeroed', 'lengths', 'adapted_weight', 'WeightConv', 'conv_adapter', 'adapters', 'trainable',
+           'Adapted', 'inject', 'add_lora', 'absorb', 'report_rounding', 'merge_lora', 'settle_lengths', 'enable_lora',
+           'fold_lora', 'base_names', 'across', 'within', 'save_adapter', 'differences', 'read_adapter', 'load_adapter',
+           'merged_weights']
 
 # %% ../../nbs/nn/03_lora.ipynb #145b4637
 import math, re, warnings
@@ -99,6 +100,10 @@ def factors(layer: LoraLayer) -> tuple[Tensor, Tensor]:
     "A and B, the parameters."
     if NAME in layer.lora_embedding_A: return layer.lora_embedding_A[NAME], layer.lora_embedding_B[NAME]
     return layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
+
+def zeroed(layer: LoraLayer) -> Tensor:
+    "The factor that is zero at first, and after folding."
+    return factors(layer)[0 if isinstance(layer.get_base_layer(), nn.Embedding) else 1]
 
 def lengths(weight: Tensor, embedding: bool) -> Tensor:
     "Norm of each output's weight, in a shape that divides it."
@@ -233,7 +238,7 @@ def merge_lora(model: nn.Module) -> nn.Module:
     "Put the adapter into the weights; the model is then what it was before `add_lora`, with other numbers."
     layers = adapters(model)
     if not layers: raise ValueError('There is no adapter to merge: add_lora or load_adapter first.')
-    report_rounding([absorb(m) for m in layers.values() if not m.disable_adapters] or [(0., 0.)], {m.get_base_layer().weight.dtype for m in layers.values()})
+    report_rounding([absorb(m) for m in layers.values() if not m.disable_adapters and zeroed(m).any()] or [(0., 0.)], {m.get_base_layer().weight.dtype for m in layers.values()})
     before = getattr(model, 'before_lora', dict(normed={}, frozen=[]))
     for name, layer in layers.items():
         parent, _, child = name.rpartition('.')
@@ -244,22 +249,27 @@ def merge_lora(model: nn.Module) -> nn.Module:
     return model
 
 # %% ../../nbs/nn/03_lora.ipynb #d740c550
+@torch.no_grad()
+def settle_lengths(layer: LoraLayer) -> None:
+    "DoRA's lengths are those of the base, as long as B is zero."
+    if NAME in layer.lora_magnitude_vector:
+        base, length = layer.get_base_layer(), layer.lora_magnitude_vector[NAME].weight
+        length.copy_(lengths(base.weight.to(length.dtype), isinstance(base, nn.Embedding)).reshape(length.shape))
+
 def enable_lora(model: nn.Module, on: bool = True) -> None:
     "Let adapters act, or skip them; what trains is left as it is."
-    for layer in adapters(model).values(): layer._disable_adapters = not on
+    for layer in adapters(model).values():
+        layer._disable_adapters = not on
+        if on and not zeroed(layer).any(): settle_lengths(layer)
 
 @torch.no_grad()
 def fold_lora(model: nn.Module) -> nn.Module:
-    "Move the adapter's change into the base weights, under the same names; folded ones stay as they are."
-    layers = [m for m in adapters(model).values() if not m.disable_adapters]
-    if not adapters(model): raise ValueError('There is no adapter to fold: add_lora or load_adapter first.')
-    report_rounding([absorb(m) for m in layers] or [(0., 0.)], {m.get_base_layer().weight.dtype for m in layers})
-    for layer in layers:
-        base = layer.get_base_layer()
-        factors(layer)[0 if isinstance(base, nn.Embedding) else 1].zero_()
-        if NAME in layer.lora_magnitude_vector:
-            length = layer.lora_magnitude_vector[NAME].weight
-            length.copy_(lengths(base.weight.to(length.dtype), isinstance(base, nn.Embedding)).reshape(length.shape))
+    "Move the adapter's change into the base weights, under the same names; twice is as once."
+    layers = adapters(model).values()
+    if not layers: raise ValueError('There is no adapter to fold: add_lora or load_adapter first.')
+    full = [m for m in layers if zeroed(m).any()]
+    report_rounding([absorb(m) for m in full] or [(0., 0.)], {m.get_base_layer().weight.dtype for m in full})
+    for layer in full: zeroed(layer).zero_(); settle_lengths(layer)
     enable_lora(model, False)
     return model
 
