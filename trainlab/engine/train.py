@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from fastai.callback.core import Callback
 from safetensors.torch import save_file
-from .curriculum import Phases
+from .curriculum import Phases, rehearse
 from .device import choose
 from .learner import EMA, Saving, SeekableLearner
 from .records import Previews, Recording, say
@@ -68,6 +68,7 @@ def train_run(
         if begun: say(f'{cfg.name} continues from step {begun} of {learn.plan.total}.')
         elif cfg.init_from: start(learn.model, cfg.init_from); say(f'{cfg.name} begins with the weights of {cfg.init_from}.')
         elif begin: begin(learn)
+        if learn.device.type == 'cuda' and begun < learn.plan.total: rehearse(learn)
         try:
             learn.fit()
             if not run.stopped: write(run, learn)
