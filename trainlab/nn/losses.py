@@ -46,6 +46,7 @@ def restoration_loss(
 SCALES = (2048, 1024, 512, 256, 128, 64)  # samples a window, hops are a quarter of it
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def _window(n: int, device: torch.device) -> Tensor:
     w = torch.hann_window(n, device=device)
     return w/w.sum()

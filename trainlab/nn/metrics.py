@@ -68,9 +68,9 @@ def ssim(
 def si_sdr(
     x: Tensor,  # (..., n) prediction
     y: Tensor,  # (..., n) truth
-) -> Tensor: # (...) dB; NaN where the truth is silent (or constant)
+) -> Tensor: # (...) dB; NaN where the truth is silent
     "Scale-invariant signal-to-distortion ratio."
-    x, y = x.float() - x.float().mean(-1, keepdim=True), y.float() - y.float().mean(-1, keepdim=True)
+    x, y = x.float(), y.float()
     energy = y.square().sum(-1)
     t = y*((x*y).sum(-1)/energy.clamp_min(1e-20)).unsqueeze(-1)
     kept, lost = t.square().sum(-1), (x - t).square().sum(-1)
@@ -112,6 +112,7 @@ def mr_stft(
 
 # %% ../../nbs/nn/01_metrics.ipynb #70ac348f
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def mel_filters(
     rate: int,       # samples a second
     n_fft: int,      # samples a window
