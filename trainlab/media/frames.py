@@ -100,6 +100,7 @@ def cached_frames(
     start: int = 0,    # first frame of the clip that may be used
     stop: int = None,  # one past the last that may be used; None: the end
     shrink: int = 1,   # decode at 1/shrink of the size
+    side: int = 0,     # decode with this many pixels along the shorter side; 0: as `shrink` says
     folder=None,       # see `cache_folder`
 ) -> Frames:
     "The chosen frames of a clip, decoded at most once for all runs."
@@ -107,7 +108,8 @@ def cached_frames(
     stop = video.frames if stop is None else min(stop, video.frames)
     if stop - start < length: raise MediaError(f'{video.path}: {length} frames wanted, the clip has {stop - start}. Lower frames, or leave the clip out.')
     indices = start + np.concatenate([np.arange(*w) for w in uniform_windows(stop - start, n, length)]) if length > 1 else start + uniform_frames(stop - start, n)
-    shape = (len(indices), video.height // shrink, video.width // shrink, 3)
+    height, width = (max(side, round(s*side/min(video.height, video.width))) if side else s//shrink for s in (video.height, video.width))
+    shape = (len(indices), height, width, 3)
     key = hashlib.sha256(json.dumps([fingerprint(video.path), indices.tolist(), shape]).encode()).hexdigest()[:20]
     file = cache_folder(folder)/f'{video.path.stem}-{key}.npy'
     file.parent.mkdir(parents=True, exist_ok=True)

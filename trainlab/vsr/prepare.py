@@ -9,8 +9,8 @@ __all__ = ['prepare']
 from pathlib import Path
 import numpy as np
 from ..media.frames import uniform_frames
-from ..media.video import iter_frames, probe, write_image
-from .data import CATEGORIES, DEGRADATIONS, FORMATS, DataError, Format, check_frames, choose, find_videos, held_out, scale
+from ..media.video import find_videos, iter_frames, probe, write_image
+from .data import CATEGORIES, DEGRADATIONS, FORMATS, DataError, Format, check_frames, choose, held_out, scale
 
 # %% ../../nbs/vsr/05_prepare.ipynb #680a9ea4
 def _cover(video, f: Format) -> tuple:
