@@ -14,7 +14,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
-from ..nn.losses import spectral_loss
+from ..nn.losses import SCALES, spectral_loss
 from .base import Output, Posterior
 
 # %% ../../nbs/vae/06_audio_model.ipynb #929f3e84
@@ -101,6 +101,7 @@ class AudioVAE(ModelMixin, ConfigMixin):
         encoder_blocks: int = 3,
         decoder_blocks: int = 4,
         level: float = .1,            # loudness (root mean square) that errors are relative to
+        spectral_scales: int = 0,     # resolutions of the spectral term that are drawn for a training step; 0: all
         scaling_factor: float = 1.,   # what a diffusion model multiplies latents by
     ):
         super().__init__()
@@ -169,7 +170,8 @@ def decode(self: AudioVAE,
 @patch
 def terms(self: AudioVAE, y: Tensor, x: Tensor, posterior: Posterior) -> dict[str, Tensor]:
     "What the loss is made of, scalars."
-    return dict(reconstruction=(y - x.float()).square().mean()/self.config.level**2, kl=posterior.kl().mean(), spectral=spectral_loss(y, x))
+    drawn = [SCALES[i] for i in torch.randperm(len(SCALES))[:self.config.spectral_scales]] if self.training and self.config.spectral_scales else SCALES
+    return dict(reconstruction=(y - x.float()).square().mean()/self.config.level**2, kl=posterior.kl().mean(), spectral=spectral_loss(y, x, tuple(drawn)))
 
 # %% ../../nbs/vae/06_audio_model.ipynb #b1a11145
 @patch
