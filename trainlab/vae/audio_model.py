@@ -100,7 +100,7 @@ class AudioVAE(ModelMixin, ConfigMixin):
         width: int = 128,             # channels of the nets
         encoder_blocks: int = 3,
         decoder_blocks: int = 4,
-        level: float = .1,            # loudness (root mean square) that errors are relative to
+        level: float = .05,           # loudness (root mean square) that errors are relative to
         spectral_scales: int = 0,     # resolutions of the spectral term that are drawn for a training step; 0: all
         scaling_factor: float = 1.,   # what a diffusion model multiplies latents by
     ):

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['SCORES', 'Config', 'sources', 'plan', 'Mean', 'Latents', 'floor', 'judged', 'metrics', 'spectrogram', 'over', 'draw',
-           'build', 'splits', 'learner', 'write', 'train', 'load_model', 'reconstruct', 'players']
+           'build', 'splits', 'optimizer', 'learner', 'write', 'train', 'load_model', 'reconstruct', 'players']
 
 # %% ../../nbs/vae/07_audio_train.ipynb #915c5554
 import os, shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 import numpy as np, torch
 import yaml
 from fastai.learner import Metric
@@ -26,6 +27,7 @@ from ..engine.train import callbacks, train_run
 from ..media.audio import read_audio, write_audio
 from ..nn.losses import spectral_power
 from ..nn.metrics import log_spectrum_db, mel_distance, mr_stft, si_sdr
+from ..nn.optim import Muon
 from .audio_data import Recording, SoundSource, WholeSounds, data_fingerprint, data_report, recordings, split
 from .audio_model import SIZES, AudioVAE, audio_model
 from .base import LatentStatistics, TermLoss
@@ -47,12 +49,13 @@ class Config(VAEConfig):
     stack: int = Field(0, description='frames of the transform in a latent frame; 0: as the size has it', ge=0)
     latent_channels: int = Field(0, description='numbers in a latent frame; 0: as the size has it', ge=0)
     width: int = Field(0, description='channels of the nets; 0: as the size has it', ge=0)
-    steps: int = Field(500, description='optimizer steps', ge=1)
+    steps: int = Field(1000, description='optimizer steps', ge=1)
     batch_size: int = Field(16, description='segments in a micro-batch', ge=1)
     lr: float = Field(1.5e-3, description='highest learning rate', gt=0)
+    optimizer: Literal['muon', 'adamw'] = Field('muon', description='muon (for the matrices inside the nets, AdamW for the rest) | adamw')
     clip: float = Field(.5, description='largest gradient norm; 0: not clipped', ge=0)
     kl_weight: float = Field(1e-6, description='of the KL term: nats, mean over latent numbers', ge=0)
-    spectral_weight: float = Field(.02, description='of the spectral term: nepers, mean over cells and resolutions', ge=0)
+    spectral_weight: float = Field(.015, description='of the spectral term: nepers, mean over cells and resolutions', ge=0)
     spectral_scales: int = Field(2, description='resolutions drawn for each step, of 6; 0: all', ge=0, le=6)
     preview_every: int = Field(500, description='steps between validations with pictures; 0: only at the end', ge=0)
 
@@ -177,6 +180,12 @@ def splits(cfg: Config) -> tuple[list[Recording], list[Recording]]:
     if not cfg.data: return recordings('', **common), recordings('', **common, split='valid')
     return split(recordings(cfg.data, **common), cfg.valid, cfg.hold_out, cfg.seed)
 
+def optimizer(cfg: Config, model: AudioVAE) -> Callable:
+    "What makes the optimizer of the parameters it is given."
+    if cfg.optimizer == 'adamw': return partial(torch.optim.AdamW, lr=cfg.lr, betas=(.9, .99), weight_decay=cfg.weight_decay)
+    hidden = [p for n, p in model.named_parameters() if n.endswith(('.wide.weight', '.out.weight'))]
+    return partial(Muon, hidden=hidden, lr=cfg.lr, weight_decay=cfg.weight_decay)
+
 def learner(
     cfg: Config,
     run: Run,
@@ -185,11 +194,11 @@ def learner(
     train, held = splits(cfg)
     found, valid, device = sources(cfg, train), WholeSounds(held, level=cfg.level), choose(cfg.device)
     model = build(cfg, train[0].rate)
-    if not run.checkpoints.steps(): model.fit_base(x[None] for x, in map(WholeSounds(train, 60., cfg.level).item, range(len(train))))
+    if not run.checkpoints.newest(): model.fit_base(x[None] for x, in map(WholeSounds(train, 60., cfg.level).item, range(len(train))))
     loader = Loader(plan(cfg, len(next(iter(found.values())))), found, cfg.workers, device)
     weights = dict(reconstruction=1., kl=cfg.kl_weight, spectral=cfg.spectral_weight)
     return SeekableLearner(loader, model, TermLoss(weights), FixedLoader(valid, 1, cfg.seed, device),
-        opt_func=partial(torch.optim.AdamW, lr=cfg.lr, betas=(.9, .99), weight_decay=cfg.weight_decay), validate_every=cfg.preview_every or loader.plan.total,
+        opt_func=optimizer(cfg, model), validate_every=cfg.preview_every or loader.plan.total,
         precision=cfg.precision, clip=cfg.clip, metrics=metrics(), cbs=callbacks(run, data_report(train, held), partial(draw, valid=valid), cfg.ema))
 
 # %% ../../nbs/vae/07_audio_train.ipynb #3d445b1d
