@@ -53,7 +53,8 @@ class Muon(torch.optim.AdamW):
 
     def _turn(self, same: list[tuple[Tensor, float]]) -> None:
         "Move matrices of one shape."
-        average = [self.state[p].setdefault('momentum', torch.zeros_like(p)) for p, _ in same]
+        for p, _ in same: self.state[p] or self.state[p].update(step=torch.zeros(()), momentum=torch.zeros_like(p))
+        average = [self.state[p]['momentum'] for p, _ in same]
         torch._foreach_lerp_(average, [p.grad for p, _ in same], 1 - self.momentum)
         updates = orthogonal(torch.stack([torch.lerp(p.grad, m, self.momentum).flatten(1) for (p, _), m in zip(same, average)]))
         for (p, lr), u in zip(same, updates): p.add_(u.view_as(p), alpha=-lr*self.ratio*.2*max(u.shape)**.5)
