@@ -103,17 +103,16 @@ class Features(nn.Module):
         return found
 
 # %% ../../nbs/nn/04_perceptual.ipynb #4845e7e7
-class Perceptual(nn.Module):
-    "L1 between VGG16 features, or, with `weights=None`, the gradient loss."
+class Perceptual:
+    "L1 between VGG16 features, or, with `weights=None`, the gradient loss; no module, so that a model which keeps one does not take it for its own layers."
     def __init__(self,
         weights: str | Path | None,  # 'torchvision' | path | 'random' | None
         depth: int = 4,              # of the five
     ):
-        super().__init__()
         self.features = Features('vgg16', weights, depth) if weights is not None else None
         self.name = f'vgg16:{self.features.weights}' if self.features else 'gradient'
 
-    def forward(self,
+    def __call__(self,
         x: Tensor,   # prediction (b, 3, h, w) in [0, 1]
         y: Tensor,   # truth, the same shape
     ) -> Tensor: # scalar
