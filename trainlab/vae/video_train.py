@@ -61,6 +61,7 @@ class Config(VAEConfig):
     gan_lr: float = Field(2e-4, description='learning rate of the PatchGAN', gt=0)
     checkpointing: bool = Field(False, description='recompute activations in the backward pass: less memory, more time')
     steps: int = Field(400, description='optimizer steps', ge=1)
+    ema: float = Field(.99, description='decay of the averaged weights a step; 0: none', ge=0, lt=1)
     preview_every: int = Field(200, description='steps between validations with pictures; 0: only at the end', ge=0)
 
     @property
