@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from ..engine.learner import SeekableLearner
 from ..engine.plan import Phase
-from ..engine.run import Run, RunError, load_weights, weights, write_text
+from ..engine.run import Run, RunError, load_weights, write_text
 from ..engine.train import start_from
 
 # %% ../../nbs/vae/08_finetune.ipynb #5497e7ac
