@@ -7,7 +7,7 @@ __all__ = ['FILES', 'URL', 'TAPS', 'CHANNELS', 'haar', 'gradient_loss', 'sha256'
            'Perceptual', 'LPIPS']
 
 # %% ../../nbs/nn/04_perceptual.ipynb #b6434799
-import hashlib, os
+import hashlib
 from pathlib import Path
 import torch
 from safetensors.torch import load_file

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from ..engine.learner import SeekableLearner
 from ..engine.plan import Phase
-from ..engine.run import Run, RunError, load_weights, weights, write_text
+from ..engine.run import Run, RunError, load_weights, write_text
 from ..engine.train import start_from
 
 # %% ../../nbs/vae/08_finetune.ipynb #5497e7ac
@@ -129,12 +129,12 @@ def start_adapted(
 # %% ../../nbs/vae/08_finetune.ipynb #5a2b2927
 def write_adapted(run: Run, learn: SeekableLearner) -> None:
     "Put the finished, merged weights into the run's `model/`, and an adapter into `model/adapter/`."
-    from trainlab.nn.lora import LoraLayer, merge_lora, save_adapter
+    from trainlab.nn.lora import adapters, merge_lora, save_adapter, zeroed
     folder = run.path/'model'
     folder.mkdir(exist_ok=True)
     with learn.averaged(): model = deepcopy(learn.model)
-    layers = [m for m in model.modules() if isinstance(m, LoraLayer)]
-    if layers and not any(m.disable_adapters for m in layers): save_adapter(model, folder/'adapter', run.config.init_from)
+    layers = adapters(model).values() if adapted(model) else ()
+    if any(zeroed(m).any() for m in layers): save_adapter(model, folder/'adapter', run.config.init_from)
     model = merge_lora(model.float()) if layers else model
     fresh = folder/'.model.safetensors'
     save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, fresh)
