@@ -47,7 +47,7 @@ class Config(VAEConfig):
     max_frames: int = Field(1000, description='frames of a clip to train on at most, spread evenly', ge=1)
     resolution: int = Field(64, description='pixels a side of a sample', ge=8)
     frames: int = Field(9, description='frames of a sample', ge=1)
-    side: int = Field(0, description='clips are decoded with this shorter side, and samples cut from it; 0: the resolution', ge=0)
+    side: int = Field(256, description='samples smaller than this are cut from pictures with this shorter side; larger ones are decoded at their size', ge=0)
     valid_resolution: int = Field(0, description='pixels a side of the validation samples; 0: as in the last phase', ge=0)
     valid_frames: int = Field(0, description='frames of the validation samples; 0: as in the last phase', ge=0)
     reconstruction: str = Field('l2', description='l2 | l1: the error that is trained on, in [-1, 1]')
