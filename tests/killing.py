@@ -1,6 +1,10 @@
 """Kill training at random instants and compare what comes out with a run that was left alone.
 
     python tests/killing.py --kills 200 --during-save 50
+    python tests/killing.py --what vae --kills 100 --during-save 20
+
+`formats` is a small net on two formats; `vae` is a video VAE over phases that end by a plateau, by epochs and by steps,
+with other sizes, lengths and accumulation in each, from an adapter to the whole model, and a PatchGAN from step 11 on.
 
 Attempts are forked from a process that has imported everything and run nothing, so each one starts in milliseconds;
 SIGKILL ends them. Every finished run must equal the uninterrupted one bit for bit: losses and rates of all steps,
@@ -14,10 +18,14 @@ from trainlab.engine.checkpoint import load
 from trainlab.engine.learner import SeekableLearner
 from trainlab.engine.loader import FixedLoader, Loader
 from trainlab.engine.plan import Bucket, Phase, Plan
-from trainlab.engine.run import RunConfig, Run
+from trainlab.engine.run import Run, RunConfig, configure
 from trainlab.engine.train import callbacks, train_run
+from trainlab.vae import video, video_train
 
 STEPS = 80
+PHASES = [dict(name='adapter', mode='lora', transition='loss_plateau', steps=40, window=4, patience=1, threshold=.5, resolution=16, min_frames=1, max_frames=5, batch_size=4, lr=1e-3, warmup=3),
+          dict(name='all', transition='epoch', epochs=.4, resolution=24, frames=5, batch_size=2, accumulate=2, lr=5e-4),
+          dict(name='large', steps=12, resolution=32, frames=9, batch_size=2, accumulate=3, lr=2e-4, loss_weights=dict(kl=1e-4))]
 
 
 class Textures:
@@ -30,9 +38,26 @@ class Textures:
         return x, nn.functional.avg_pool2d(x, 3, 1, 1)
 
 
-def train(root: str, name: str, workers: int, accumulate: int, precision: str) -> Run:
-    "One run on two formats, with everything that usually breaks a resume."
+def begun(root: str, name: str) -> None:
+    with open(os.path.join(root, 'begun.log'), 'a') as f: f.write(f'{newest(root, name)}\n')
+
+
+def train(root: str, name: str, what: str, *kind) -> Run:
     torch.set_num_threads(1)
+    return dict(formats=train_formats, vae=train_vae)[what](root, name, *kind)
+
+
+def train_vae(root: str, name: str, workers: int, accumulate: int, precision: str) -> Run:
+    "A video VAE from an adapter to the whole model."
+    video.SIZES['tiny'] = 8, 1, 1
+    begun(root, name)
+    phases = [PHASES[0] | dict(accumulate=accumulate), *PHASES[1:]]
+    return video_train.train(configure(video_train.Config, dict(name=name, root=root, size='tiny', phases=phases, workers=workers, precision=precision, rank=2, ema=.9,
+        gan_weight=.1, gan_start=11, perceptual_weight=.1, save_every=3, preview_every=25, log_every=5, valid_resolution=16, valid_frames=5)))
+
+
+def train_formats(root: str, name: str, workers: int, accumulate: int, precision: str) -> Run:
+    "One run on two formats, with everything that usually breaks a resume."
     sources = dict(small=Textures(21, 8), large=Textures(10, 12))
     cfg = RunConfig(name=name, root=root, steps=STEPS, workers=workers, precision=precision, save_every=4, preview_every=30, log_every=5)
 
@@ -43,7 +68,7 @@ def train(root: str, name: str, workers: int, accumulate: int, precision: str) -
         net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.GELU(), nn.Dropout(.1), nn.Conv2d(8, 1, 3, padding=1))
         learn = SeekableLearner(Loader(plan, sources, workers), net, nn.functional.mse_loss, FixedLoader(sources['large'], 5), validate_every=cfg.preview_every,
                                precision=precision, clip=1., cbs=callbacks(run, dict(frames_used=31), ema=.95))
-        with open(os.path.join(root, 'begun.log'), 'a') as f: f.write(f'{newest(root, name)}\n')
+        begun(root, name)
         return learn
     return train_run(cfg, make)
 
@@ -79,7 +104,7 @@ def outcome(root: str, name: str) -> tuple[dict, list]:
     "All tensors of the last checkpoint, and loss, rate and bucket of every step."
     run = Run(RunConfig(name=name, root=root))
     tensors, texts = load(run.checkpoints.newest())
-    assert json.loads(texts['state.json'])['step'] == STEPS
+    assert run.info['finished'] and json.loads(texts['state.json'])['step'] == max(run.checkpoints.steps())
     rows = [json.loads(line) for line in (run.path/'metrics.jsonl').read_text().splitlines()]
     return tensors, [(r['step'], r['loss'], r['grad_norm'], r['lr'], r['bucket']) for r in rows if r['kind'] == 'train'] + [r for r in rows if r['kind'] == 'valid']
 
@@ -129,9 +154,10 @@ def during_saves(root: str, args: tuple, rng: random.Random, most: int) -> int:
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--what', choices=('formats', 'vae'), default='formats')
     p.add_argument('--kills', type=int, default=20); p.add_argument('--during-save', type=int, default=5); p.add_argument('--seed', type=int, default=0)
     opt = p.parse_args()
-    rng, kinds = random.Random(opt.seed), list(itertools.product((0, 2), (1, 2), ('fp32', 'bf16')))
+    rng, kinds = random.Random(opt.seed), list(itertools.product((opt.what,), (0, 2), (1, 2), ('fp32', 'bf16')))
     with tempfile.TemporaryDirectory() as root:
         def alone(kind):
             began = time.monotonic(); pid = attempt((root, f'alone_{kind}', *kind))

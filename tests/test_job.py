@@ -1,13 +1,15 @@
 "Notebooks as jobs: what a mistyped parameter, a signal and a second start do."
-import json, os, signal, subprocess, sys, time
+import json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 import pytest, yaml
 from trainlab.engine.checkpoint import verify
 from trainlab.engine.run import configure
-from trainlab.vsr.train import Config
+from trainlab.vae import video_train
+from trainlab.vsr import train as vsr_train
 
 REPO = Path(__file__).parent.parent
 JOB = REPO/'nbs'/'train_vsr.ipynb'
+CONFIGS = dict(train_vsr=vsr_train.Config, train_video_vae=video_train.Config)
 TINY = dict(steps=400, num_blocks=3, crop=24, batch_size=1, preview_every=400, save_every=1000)
 
 
@@ -59,5 +61,19 @@ def test_a_signal_saves_and_the_same_command_continues(tmp_path, number):
 
 @pytest.mark.parametrize('preset', sorted(p.stem for p in (REPO/'nbs/presets').glob('*.yaml')))
 def test_presets_are_accepted(preset):
-    cfg = configure(Config, yaml.safe_load((REPO/'nbs/presets'/f'{preset}.yaml').read_text()))
-    assert cfg.name == f'vsr_{preset}' and preset == f'{cfg.category}_{cfg.frames}'
+    text = (REPO/'nbs/presets'/f'{preset}.yaml').read_text()
+    job = re.search(r'# papermill nbs/(\w+)\.ipynb out\.ipynb -f nbs/presets/' + preset, text)[1]   # the command it documents
+    cfg = configure(CONFIGS[job], yaml.safe_load(text))
+    if job == 'train_vsr': assert cfg.name == f'vsr_{preset}' and preset == f'{cfg.category}_{cfg.frames}'
+    else: assert cfg.name == preset and cfg.course.plan(1000).total > 0
+
+
+def test_a_documented_curriculum_is_trained(tmp_path):
+    "The phases of a preset, made small, through papermill's own reading of YAML."
+    phases = yaml.safe_load((REPO/'nbs/presets/video_vae_lora_then_full.yaml').read_text())['phases']
+    small = yaml.safe_dump(dict(phases=[p | dict(resolution=32, frames=5, steps=4, warmup=1) for p in phases], preview_every=0, batch_size=2, rank=2))
+    done = subprocess.run([sys.executable, '-m', 'papermill', str(REPO/'nbs/train_video_vae.ipynb'), 'out.ipynb', '--no-progress-bar', '-y', small], cwd=tmp_path,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, env=os.environ | dict(IN_TEST=''), timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    marks = [json.loads(line) for line in (tmp_path/'runs/video_vae/metrics.jsonl').read_text().splitlines() if '"mark"' in line]
+    assert [(m['step'], m['phase']) for m in marks] == [(1, 'adapter'), (5, 'all')]

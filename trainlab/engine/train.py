@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from fastai.callback.core import Callback
 from safetensors.torch import save_file
-from .curriculum import Phases
+from .curriculum import Phases, rehearse
 from .device import choose
 from .learner import EMA, Saving, SeekableLearner
 from .records import Previews, Recording, say
@@ -55,7 +55,8 @@ def train_run(
     cfg: RunConfig,
     make: Callable[[Run], SeekableLearner],  # the system's learner, made once the run is open
     data: Mapping | None = None,             # what identifies the data
-    start: Callable[[nn.Module, str], None] = start_from,      # how a model takes the weights of `init_from`
+    begin: Callable[[SeekableLearner], None] | None = None,      # what a run does before its first step, without `init_from`
+    start: Callable[[nn.Module, str], None] = start_from,        # how a model takes the weights of `init_from`
     write: Callable[[Run, SeekableLearner], None] = write_model, # how the finished model is written
 ) -> Run:                                    # `run.stopped` tells whether it was stopped before its end
     "Begin or continue the run that `cfg` names, train it to its end, and write the finished weights."
@@ -66,6 +67,8 @@ def train_run(
         begun = learn.follow(run)
         if begun: say(f'{cfg.name} continues from step {begun} of {learn.plan.total}.')
         elif cfg.init_from: start(learn.model, cfg.init_from); say(f'{cfg.name} begins with the weights of {cfg.init_from}.')
+        elif begin: begin(learn)
+        if learn.device.type == 'cuda' and begun < learn.plan.total: rehearse(learn)
         try:
             learn.fit()
             if not run.stopped: write(run, learn)

@@ -1,0 +1,46 @@
+"""How fast a curriculum of sizes comes to where training at full size comes.
+
+    python tests/bench/bench_curriculum.py --minutes 5 --share 0.6 --seed 0
+
+Trains the nano video VAE for so many CPU minutes at 128x128 alone, and for that share of them from 64 over 96 to 128, on the
+clips and by the scores of bench_video_vae.py. One thread: set OMP_NUM_THREADS=1. Prints one line of JSON.
+"""
+import argparse, json, tempfile
+from pathlib import Path
+import torch
+from bench_video_vae import FIXED, Clock, linked, scored
+from trainlab.engine.run import Run, configure
+from trainlab.vae.video_train import Config, fit_base, learner
+
+FULL = dict(name='full', resolution=128, frames=17, batch_size=4)
+SIZES = [dict(name='small', resolution=64, frames=17, batch_size=4), dict(name='medium', resolution=96, frames=17, batch_size=4), FULL]
+RATES = (5e-4, 4e-4, 3e-4, 0.)
+TIME = (.5, .25, .25)  # share of the curriculum's time
+
+
+def train(data: Path, root: str, seed: int, phases: list[dict], score: bool) -> tuple[float, dict]:
+    cfg = configure(Config, {k: v for k, v in FIXED.items() if k not in ('resolution', 'frames', 'batch_size')} | dict(name='bench', data=str(data), root=root, seed=seed, phases=phases, resume=False))
+    run, clock = Run(cfg), Clock()
+    with run.open():
+        learn = learner(cfg, run); learn.dls.loaders = learn.dls.loaders[:1]
+        fit_base(learn); learn.add_cb(clock); learn.fit()
+        with learn.averaged(): return clock.seconds, scored(learn.model, data, cfg.precision) if score else {}
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--minutes', type=float, default=5); p.add_argument('--share', type=float, default=.6); p.add_argument('--seed', type=int, default=0)
+    opt = p.parse_args(); torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as root:
+        data = linked(Path(root)/'video')
+        train(data, root, 0, [SIZES[0] | dict(steps=3)], False)
+        each = {p['name']: train(data, root, 0, [p | dict(steps=8)], False)[0]/8 for p in SIZES}
+        seconds = 60*opt.minutes
+        full_time, full = train(data, root, opt.seed, [FULL | dict(lr=RATES[0], steps=int(seconds/each['full']), warmup=20)], True)
+        phases = [p | dict(lr=a, min_lr=b, steps=int(opt.share*seconds*t/each[p['name']]), warmup=20) for p, t, a, b in zip(SIZES, TIME, RATES, RATES[1:])]
+        time, curriculum = train(data, root, opt.seed, phases, True)
+    print(json.dumps(dict(seed=opt.seed, floor=full['floor'], full=dict(cpu_seconds=round(full_time), psnr=full['psnr']), curriculum=dict(cpu_seconds=round(time), psnr=curriculum['psnr'], steps=[p['steps'] for p in phases]),
+                          time_ratio=round(time/full_time, 3), db_ahead=round(curriculum['psnr'] - full['psnr'], 3))))
+
+
+if __name__ == '__main__': main()
