@@ -20,7 +20,7 @@ from ..media.samples import SOUND_RATE, sample_sounds
 from ..media.video import MediaError
 
 # %% ../../nbs/vae/05_audio_data.ipynb #edf6b3d4
-class DataError(ValueError):
+class DataError(MediaError):
     "Data that cannot be trained on: what was found, what was expected, what to do."
 
 SOUNDS = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.m4a', '.aac', '.mp4', '.mkv', '.mov', '.webm', '.avi')
