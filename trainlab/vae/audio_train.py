@@ -34,7 +34,7 @@ from ..nn.optim import Muon
 from .audio_data import Recording, SoundSource, WholeSounds, data_fingerprint, data_report, recordings, split
 from .audio_model import SIZES, AudioVAE, audio_model
 from .base import LatentStatistics, TermLoss
-from .curriculum import AudioPhase, VAEConfig
+from .curriculum import AudioPhase, Curriculum, VAEConfig
 from .finetune import adapt, enter, start_adapted, write_adapted
 
 # %% ../../nbs/vae/07_audio_train.ipynb #574c13ef
@@ -63,6 +63,9 @@ class Config(VAEConfig):
     spectral_scales: int = Field(2, description='resolutions drawn for each step, of 6; 0: all', ge=0, le=6)
     preview_every: int = Field(350, description='steps between validations with pictures; 0: only at the end', ge=0)
 
+    @property
+    def course(self) -> Curriculum: return self.curriculum(AudioPhase, seconds=self.seconds)
+
     @field_validator('size')
     @classmethod
     def _known(cls, v):
@@ -75,15 +78,14 @@ def sources(
     train: list[Recording],
 ) -> dict[str, SoundSource]: # by the length of the segments
     "What each kind of phase trains on."
-    formats = cfg.curriculum(AudioPhase, seconds=cfg.seconds).formats
-    return {k: SoundSource(train, round(s*train[0].rate), cfg.level) for k, s in formats.items()}
+    return {k: SoundSource(train, round(s*train[0].rate), cfg.level) for k, s in cfg.course.formats.items()}
 
 def plan(
     cfg: Config,
     items: int,  # in the pool of recordings
 ) -> Plan:
     "What each step trains on."
-    return cfg.curriculum(AudioPhase, seconds=cfg.seconds).plan(items, cfg.seed)
+    return cfg.course.plan(items, cfg.seed)
 
 # %% ../../nbs/vae/07_audio_train.ipynb #9c5931c0
 class Mean(Metric):
