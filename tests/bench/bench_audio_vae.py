@@ -60,7 +60,7 @@ def ours(a, root, data, steps=None, seed=0, name='run', **changes):
                 if i == 10: timed = time.process_time()
                 with torch.autocast('cpu', torch.bfloat16, enabled=probe.config.precision == 'bf16'): value = loss(model(*batch))
                 value.backward(); nn.utils.clip_grad_norm_(model.parameters(), probe.config.clip); opt.step(); opt.zero_grad()
-        each = (time.process_time() - timed)/50*1.06                     # the engine's records and averages
+        each = (time.process_time() - timed)/50*1.14                     # the engine's records and averages
         steps = max(1, int((60*a.minutes - prepared - 6)/each))
         begun = time.process_time()
     run = train(configure(Config, values | dict(steps=steps)))
