@@ -49,11 +49,18 @@ class Phases(Callback):
         self.phase = phase.name
         self.apply(phase)
 
+    def before_validate(self):
+        if self.phase is not None or not self.learn.step: return   # else taken up where a validation comes before the next step
+        self.before_fit()
+        phase = self.learn.plan(self.learn.step - 1).phase
+        self.phase = phase.name
+        self.apply(phase)
+
     def apply(self, phase: Phase):
         if self.enter:
             self.enter(self.learn.model, phase)
             for cb in self.learn.cbs:
-                if isinstance(cb, EMA): cb.change(lambda model: self.enter(model, phase))
+                if isinstance(cb, EMA) and cb.average is not None: cb.change(lambda model: self.enter(model, phase))
         set_trainable(self.learn.model, phase.train)
         if self.own is not None: self.learn.loss_func.weights = self.own | dict(phase.loss_weights)
         elif phase.loss_weights: raise TypeError(f'phase {phase.name!r} sets loss_weights, but {self.learn.loss_func} has no weights to set.')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INNER', 'PLAIN', 'Control', 'arranged', 'EventLearner', 'StepLearner', 'SeekableLearner', 'MeanLoss', 'Scores',
-           'plain', 'remembered', 'remind', 'EMA', 'Saving']
+           'once', 'Average', 'plain', 'remembered', 'remind', 'EMA', 'Saving']
 
 # %% ../../nbs/engine/05_learner.ipynb #71765db8
 import json, os, signal, threading, time
@@ -15,7 +15,7 @@ import numpy as np, torch
 from fastai.callback.core import (Callback, CancelBackwardException, CancelEpochException, CancelFitException, CancelStepException,
                                   CancelValidException, TrainEvalCallback, event)
 from fastai.data.core import DataLoaders
-from fastai.learner import AvgLoss, Learner
+from fastai.learner import AvgLoss, Learner, Metric
 from fastai.torch_core import find_bs
 from fastai.optimizer import OptimWrapper
 from fastcore.basics import patch
@@ -239,6 +239,32 @@ class Scores(Callback):
         if self.learn.control.stop: self.meters = []; raise CancelValidException   # a part of the set gives no score
     def after_validate(self): self.learn.scores = {m.name: float(m.value) for m in self.meters if m.value is not None}
     def state_dict(self): return {}
+
+# %% ../../nbs/engine/05_learner.ipynb #5741be27
+def once(
+    judge: Callable,  # (learner) -> {name: (b,) tensor}
+) -> Callable:
+    "The same, worked out once for each prediction."
+    def judged(learn):
+        if getattr(learn, 'judgement', (None,))[0] is not learn.pred: learn.judgement = learn.pred, judge(learn)
+        return learn.judgement[1]
+    return judged
+
+class Average(Metric):
+    "Mean over samples of one score; samples that have none (nan) are left out."
+    def __init__(self,
+        name: str,
+        judged: Callable,  # (learner) -> {name: (b,) tensor}
+    ): self._name, self.judged = name, judged
+    def reset(self): self.total, self.count = 0., 0
+    def accumulate(self, learn):
+        values = self.judged(learn).get(self._name, torch.zeros(0))
+        values = values[~values.isnan()]
+        self.total, self.count = self.total + values.double().sum(), self.count + len(values)
+    @property
+    def value(self): return self.total/self.count if self.count else None
+    @property
+    def name(self): return self._name
 
 # %% ../../nbs/engine/05_learner.ipynb #942b7a6e
 PLAIN = (bool, int, float, str, type(None))

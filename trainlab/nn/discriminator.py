@@ -6,7 +6,6 @@
 __all__ = ['PatchGAN', 'discriminator_loss', 'generator_loss']
 
 # %% ../../nbs/nn/05_discriminator.ipynb #3e69ddd6
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -7,7 +7,7 @@ __all__ = ['FILES', 'URL', 'TAPS', 'CHANNELS', 'haar', 'gradient_loss', 'sha256'
            'Perceptual', 'LPIPS']
 
 # %% ../../nbs/nn/04_perceptual.ipynb #b6434799
-import hashlib, os
+import hashlib
 from pathlib import Path
 import torch
 from safetensors.torch import load_file
@@ -103,13 +103,12 @@ class Features(nn.Module):
         return found
 
 # %% ../../nbs/nn/04_perceptual.ipynb #4845e7e7
-class Perceptual(nn.Module):
-    "L1 between VGG16 features, or, with `weights=None`, the gradient loss."
+class Perceptual:
+    "L1 between VGG16 features, or, with `weights=None`, the gradient loss; no module, so that a model which keeps one does not take it for its own layers."
     def __init__(self,
         weights: str | Path | None,  # 'torchvision' | path | 'random' | None
         depth: int = 4,              # of the five
     ):
-        super().__init__()
         self.features = Features('vgg16', weights, depth) if weights is not None else None
         self.name = f'vgg16:{self.features.weights}' if self.features else 'gradient'
 
@@ -121,6 +120,7 @@ class Perceptual(nn.Module):
         if not self.features: return gradient_loss(x, y)
         with torch.no_grad(): truth = self.features(y)
         return torch.stack([(a - b).abs().mean() for a, b in zip(self.features(x), truth)]).mean()
+    __call__ = forward
 
 # %% ../../nbs/nn/04_perceptual.ipynb #62b47c4e
 class LPIPS(nn.Module):

@@ -196,11 +196,15 @@ def decode_parts(self: VideoVAE,
 
 @patch
 def encode(self: VideoVAE,
-    x: Tensor,       # (b, 3, t, h, w), uint8 or in [-1, 1]
-    chunk: int = 0,  # frames at a time; 0: all
-) -> Posterior:      # of (b, c, n, h/8, w/8)
+    x: Tensor,            # (b, 3, t, h, w), uint8 or in [-1, 1]
+    chunk: int = 0,       # frames at a time; 0: all
+    exact: bool = False,  # refuse what would have to be padded
+) -> Posterior:           # of (b, c, n, h/8, w/8)
     "The posterior of a clip of any length and size."
-    if x.ndim != 5 or x.shape[1] != 3: raise ValueError(f'a clip of shape {tuple(x.shape)}; (b, 3, t, h, w) expected.')
+    if x.ndim != 5 or x.shape[1] != 3 or not x.numel(): raise ValueError(f'a clip of shape {tuple(x.shape)}; (b, 3, t, h, w) expected, at least one frame.')
+    t, h, w = x.shape[2:]
+    if exact and ((t - 1) % TIME or h % SPACE or w % SPACE):
+        raise ValueError(f'{t} frames of {w}x{h}: exact wants 4k+1 frames and sides that 8 divides, such as {(t - 1)//TIME*TIME + 1} of {max(w//SPACE, 1)*SPACE}x{max(h//SPACE, 1)*SPACE}. Crop the clip, or leave exact out: it is padded, and cropped back by decode.')
     found = list(self.encode_parts(x.split(chunk or x.shape[2], 2)))
     return Posterior(*(torch.cat([getattr(p, k) for p in found], 2) for k in ('mean', 'logvar')))
 
