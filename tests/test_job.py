@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest, yaml
 from trainlab.engine.checkpoint import verify
 from trainlab.engine.run import configure
-from trainlab.vae import video_train
+from trainlab.vae import audio_train, video_train
 from trainlab.vsr import train as vsr_train
 
 REPO = Path(__file__).parent.parent
 JOB = REPO/'nbs'/'train_vsr.ipynb'
-CONFIGS = dict(train_vsr=vsr_train.Config, train_video_vae=video_train.Config)
+CONFIGS = dict(train_vsr=vsr_train.Config, train_video_vae=video_train.Config, train_audio_vae=audio_train.Config)
 TINY = dict(steps=400, num_blocks=3, crop=24, batch_size=1, preview_every=400, save_every=1000)
 
 

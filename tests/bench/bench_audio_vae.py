@@ -10,10 +10,11 @@
 SI-SDR (means not removed) and log-spectrum error are means over the 200 test files, each at a loudness of .05, reconstructed
 from the latents' mean. Prints one line of JSON a run. Needs the media folder (TRAINLAB_DATA).
 """
-import argparse, json, math, os, sys, tempfile, time, warnings
+import argparse, json, math, os, shutil, sys, tempfile, time, warnings
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 from pathlib import Path
-import numpy as np, torch
+import numpy as np, soundfile, torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 from trainlab.engine.run import Run, configure
@@ -60,7 +61,7 @@ def ours(a, root, data, steps=None, seed=0, name='run', **changes):
                 if i == 10: timed = time.process_time()
                 with torch.autocast('cpu', torch.bfloat16, enabled=probe.config.precision == 'bf16'): value = loss(model(*batch))
                 value.backward(); nn.utils.clip_grad_norm_(model.parameters(), probe.config.clip); opt.step(); opt.zero_grad()
-        each = (time.process_time() - timed)/50*1.06                     # the engine's records and averages
+        each = (time.process_time() - timed)/50*1.14                     # the engine's records and averages
         steps = max(1, int((60*a.minutes - prepared - 6)/each))
         begun = time.process_time()
     run = train(configure(Config, values | dict(steps=steps)))
@@ -110,7 +111,6 @@ def baseline(a, train_set, held, parameters):
 
 def nan_seeds(a, data):
     "Short runs on digits, every fourth recording silent; counts those with a loss or weight that is not finite."
-    import shutil, soundfile
     bad, rows = 0, []
     with tempfile.TemporaryDirectory() as root:
         for i, f in enumerate(sorted(data.glob('*.wav'))[::8]):
@@ -118,7 +118,7 @@ def nan_seeds(a, data):
             else: (Path(root)/'data').mkdir(exist_ok=True); soundfile.write(Path(root)/'data'/f.name, np.zeros(soundfile.info(f).frames), 8000)
         for seed in range(a.nan_seeds):
             run, steps, _ = ours(a, root, Path(root)/'data', a.steps or 60, seed, f'seed_{seed}', valid='', warmup=5)
-            losses, weights = run.records('train'), [v for v in __import__('safetensors.torch').torch.load_file(run.path/'model'/'model.safetensors').values()]
+            losses, weights = run.records('train'), load_file(run.path/'model'/'model.safetensors').values()
             fine = bool(np.isfinite(losses[['loss', 'reconstruction', 'spectral', 'kl', 'grad_norm']]).all().all()) and all(v.isfinite().all() for v in weights)
             bad += not fine; rows.append(run.scores().si_sdr.item())
     return dict(nan_seeds=a.nan_seeds, not_finite=bad, steps=steps, si_sdr=np.round(rows, 2).tolist())
@@ -129,6 +129,7 @@ def main():
     p.add_argument('--losses', default='stable', choices=['stable', 'ours'], help='of the baseline')
     p.add_argument('--minutes', type=float, default=10); p.add_argument('--steps', type=int, default=0); p.add_argument('--seed', type=int, default=0)
     p.add_argument('--lr', type=float, default=0.); p.add_argument('--width', type=int, default=0); p.add_argument('--spectral-weight', type=float, default=-1.)
+    p.add_argument('--optimizer', default='muon', choices=['muon', 'adamw'], help='of ours')
     p.add_argument('--floors', action='store_true'); p.add_argument('--nan-seeds', type=int, default=0)
     a = p.parse_args()
     torch.set_num_threads(1)
@@ -140,7 +141,7 @@ def main():
     if a.floors: print(json.dumps(floors(train_set, held))); return
     parameters = sum(q.numel() for q in build(Config(width=a.width), 8000).parameters())
     if a.model == 'oobleck': print(json.dumps(baseline(a, train_set, held, parameters))); return
-    changes = dict(lr=a.lr) if a.lr else {}
+    changes = dict(optimizer=a.optimizer) | (dict(lr=a.lr) if a.lr else {})
     if a.width: changes['width'] = a.width
     if a.spectral_weight >= 0: changes['spectral_weight'] = a.spectral_weight
     with tempfile.TemporaryDirectory() as root:

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-import numpy as np, torch
+import numpy as np, soxr, torch
 from torch import Tensor
 from ..engine.plan import fold
 from ..media.audio import cached_audio, probe, read_audio, with_channels
@@ -20,7 +20,7 @@ from ..media.samples import SOUND_RATE, sample_sounds
 from ..media.video import MediaError
 
 # %% ../../nbs/vae/05_audio_data.ipynb #edf6b3d4
-class DataError(ValueError):
+class DataError(MediaError):
     "Data that cannot be trained on: what was found, what was expected, what to do."
 
 SOUNDS = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.m4a', '.aac', '.mp4', '.mkv', '.mov', '.webm', '.avi')
@@ -88,7 +88,6 @@ def _all_good(things: list, f) -> list:
     return done
 
 def _resampled(x: np.ndarray, rate: int) -> np.ndarray:
-    import soxr
     return np.atleast_2d(soxr.resample(x.T, SOUND_RATE, rate, 'VHQ').T).astype(np.float32)
 
 # %% ../../nbs/vae/05_audio_data.ipynb #7023c8c1

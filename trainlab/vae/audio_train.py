@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SCORES', 'Config', 'sources', 'plan', 'Mean', 'Latents', 'floor', 'judged', 'metrics', 'spectrogram', 'over', 'draw',
-           'build', 'splits', 'optimizer', 'learner', 'write', 'train', 'load_model', 'reconstruct', 'players']
+           'build', 'splits', 'optimizer', 'learner', 'fit_base', 'write', 'train', 'load_model', 'reconstruct',
+           'players']
 
 # %% ../../nbs/vae/07_audio_train.ipynb #915c5554
-import os, shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,21 +17,25 @@ import yaml
 from fastai.learner import Metric
 from PIL import Image, ImageDraw
 from pydantic import Field, field_validator
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from ..engine.device import choose
 from ..engine.learner import SeekableLearner
 from ..engine.loader import FixedLoader, Loader
 from ..engine.plan import Plan
-from ..engine.run import ParameterError, Run, RunError, anytime, configure
+from ..engine.records import say
+from ..engine.run import Run, RunError, anytime, configure
 from ..engine.train import callbacks, train_run
 from ..media.audio import read_audio, write_audio
+from ..nn.lora import trainable
 from ..nn.losses import spectral_power
 from ..nn.metrics import log_spectrum_db, mel_distance, mr_stft, si_sdr
 from ..nn.optim import Muon
 from .audio_data import Recording, SoundSource, WholeSounds, data_fingerprint, data_report, recordings, split
 from .audio_model import SIZES, AudioVAE, audio_model
 from .base import LatentStatistics, TermLoss
-from .curriculum import AudioPhase, VAEConfig
+from .curriculum import AudioPhase, Curriculum, VAEConfig
+from .finetune import adapt, enter, start_adapted, write_adapted
 
 # %% ../../nbs/vae/07_audio_train.ipynb #574c13ef
 class Config(VAEConfig):
@@ -49,7 +53,7 @@ class Config(VAEConfig):
     stack: int = Field(0, description='frames of the transform in a latent frame; 0: as the size has it', ge=0)
     latent_channels: int = Field(0, description='numbers in a latent frame; 0: as the size has it', ge=0)
     width: int = Field(0, description='channels of the nets; 0: as the size has it', ge=0)
-    steps: int = Field(1000, description='optimizer steps', ge=1)
+    steps: int = Field(700, description='optimizer steps', ge=1)
     batch_size: int = Field(16, description='segments in a micro-batch', ge=1)
     lr: float = Field(1.5e-3, description='highest learning rate', gt=0)
     optimizer: Literal['muon', 'adamw'] = Field('muon', description='muon (for the matrices inside the nets, AdamW for the rest) | adamw')
@@ -57,7 +61,10 @@ class Config(VAEConfig):
     kl_weight: float = Field(1e-6, description='of the KL term: nats, mean over latent numbers', ge=0)
     spectral_weight: float = Field(.015, description='of the spectral term: nepers, mean over cells and resolutions', ge=0)
     spectral_scales: int = Field(2, description='resolutions drawn for each step, of 6; 0: all', ge=0, le=6)
-    preview_every: int = Field(500, description='steps between validations with pictures; 0: only at the end', ge=0)
+    preview_every: int = Field(350, description='steps between validations with pictures; 0: only at the end', ge=0)
+
+    @property
+    def course(self) -> Curriculum: return self.curriculum(AudioPhase, seconds=self.seconds)
 
     @field_validator('size')
     @classmethod
@@ -71,16 +78,14 @@ def sources(
     train: list[Recording],
 ) -> dict[str, SoundSource]: # by the length of the segments
     "What each kind of phase trains on."
-    formats = cfg.curriculum(AudioPhase, seconds=cfg.seconds).formats
-    return {k: SoundSource(train, round(s*train[0].rate), cfg.level) for k, s in formats.items()}
+    return {k: SoundSource(train, round(s*train[0].rate), cfg.level) for k, s in cfg.course.formats.items()}
 
 def plan(
     cfg: Config,
     items: int,  # in the pool of recordings
 ) -> Plan:
     "What each step trains on."
-    if cfg.adapts: raise ParameterError('training_mode=lora: the audio VAE has no adapters yet. Use full.')
-    return cfg.curriculum(AudioPhase, seconds=cfg.seconds).plan(items, cfg.seed)
+    return cfg.course.plan(items, cfg.seed)
 
 # %% ../../nbs/vae/07_audio_train.ipynb #9c5931c0
 class Mean(Metric):
@@ -183,7 +188,7 @@ def splits(cfg: Config) -> tuple[list[Recording], list[Recording]]:
 def optimizer(cfg: Config, model: AudioVAE) -> Callable:
     "What makes the optimizer of the parameters it is given."
     if cfg.optimizer == 'adamw': return partial(torch.optim.AdamW, lr=cfg.lr, betas=(.9, .99), weight_decay=cfg.weight_decay)
-    hidden = [p for n, p in model.named_parameters() if n.endswith(('.wide.weight', '.out.weight'))]
+    hidden = [p for n, p in model.named_parameters() if n.replace('.base_layer', '').endswith(('.wide.weight', '.out.weight'))]
     return partial(Muon, hidden=hidden, lr=cfg.lr, weight_decay=cfg.weight_decay)
 
 def learner(
@@ -193,34 +198,35 @@ def learner(
     "Data, model, loss, metrics and callbacks of a run."
     train, held = splits(cfg)
     found, valid, device = sources(cfg, train), WholeSounds(held, level=cfg.level), choose(cfg.device)
-    model = build(cfg, train[0].rate)
-    if not run.checkpoints.newest(): model.fit_base(x[None] for x, in map(WholeSounds(train, 60., cfg.level).item, range(len(train))))
+    model = adapt(build(cfg, train[0].rate), cfg)
+    if cfg.adapts: n, m = trainable(model); say(f'An adapter of {n:,} numbers trains beside {m - n:,} that are frozen: {n/m:.2%}.')
     loader = Loader(plan(cfg, len(next(iter(found.values())))), found, cfg.workers, device)
     weights = dict(reconstruction=1., kl=cfg.kl_weight, spectral=cfg.spectral_weight)
     return SeekableLearner(loader, model, TermLoss(weights), FixedLoader(valid, 1, cfg.seed, device),
         opt_func=optimizer(cfg, model), validate_every=cfg.preview_every or loader.plan.total,
-        precision=cfg.precision, clip=cfg.clip, metrics=metrics(), cbs=callbacks(run, data_report(train, held), partial(draw, valid=valid), cfg.ema))
+        precision=cfg.precision, clip=cfg.clip, metrics=metrics(), cbs=callbacks(run, data_report(train, held), partial(draw, valid=valid), cfg.ema, enter))
 
 # %% ../../nbs/vae/07_audio_train.ipynb #3d445b1d
+def fit_base(learn: SeekableLearner) -> None:
+    "Fit the linear codec on the training recordings, a minute of each at most."
+    source = next(iter(learn.loader.sources.values()))
+    sounds = WholeSounds(source.found, 60., source.level)
+    learn.model.fit_base(x[None] for x, in map(sounds.item, range(len(sounds))))
+
 @torch.no_grad()
 def write(run: Run, learn: SeekableLearner) -> None:
-    "Put the finished model into the run's `model/`."
-    tensors, _ = learn.state()
-    model = AudioVAE.from_config(learn.model.config)
-    model.load_state_dict({k: v.cpu() for k, v in tensors.get('ema', tensors['model']).items()})
-    statistics = LatentStatistics()
-    for x, in learn.dls.valid: statistics.add(model.eval().encode(x.cpu()))
+    "The finished weights, an adapter if it was one, and a folder that diffusers loads."
+    write_adapted(run, learn)
+    model, statistics = AudioVAE.from_config(learn.model.config).eval(), LatentStatistics()
+    model.load_state_dict(load_file(run.path/'model'/'model.safetensors'))
+    for x, in FixedLoader(learn.dls.valid.source): statistics.add(model.encode(x))
     model.register_to_config(scaling_factor=statistics.scaling_factor)
-    folder = run.path/'model'
-    model.save_pretrained(folder)
-    (folder/'config.yaml').write_text(run.yaml())
-    (folder/'model.safetensors').unlink(missing_ok=True)
-    try: os.link(folder/'diffusion_pytorch_model.safetensors', folder/'model.safetensors')   # what init_from looks for
-    except OSError: shutil.copy(folder/'diffusion_pytorch_model.safetensors', folder/'model.safetensors')
+    model.save_pretrained(run.path/'model'/'diffusers')
+    run.note(latents=dict(kl_per_dim=statistics.kl_per_dim.tolist(), mean=statistics.latent_mean.tolist(), std=statistics.latent_std.tolist(), scaling_factor=statistics.scaling_factor))
 
 def train(cfg: Config) -> Run:
     "Train the run that `cfg` names, or go on with it, to its end."
-    return train_run(cfg, partial(learner, cfg), dict(data=data_fingerprint(cfg.data, cfg.valid)), write=write)
+    return train_run(cfg, partial(learner, cfg), dict(data=data_fingerprint(cfg.data, cfg.valid)), fit_base, start_adapted, write)
 
 def load_model(
     run: Run | str | Path,  # a run, or its folder
@@ -228,8 +234,8 @@ def load_model(
 ) -> tuple[AudioVAE, Config]:
     "The finished model of a run, ready to use, and its config."
     folder = Path(run.path if isinstance(run, Run) else run)/'model'
-    if not (folder/'config.json').exists(): raise RunError(f'{folder.parent} has no finished model. Train it to its end first, by the same command.')
-    return AudioVAE.from_pretrained(folder).to(choose(device)).eval(), configure(Config, yaml.safe_load((folder/'config.yaml').read_text()))
+    if not (folder/'diffusers'/'config.json').exists(): raise RunError(f'{folder.parent} has no finished model. Train it to its end first, by the same command.')
+    return AudioVAE.from_pretrained(folder/'diffusers').to(choose(device)).eval(), configure(Config, yaml.safe_load((folder/'config.yaml').read_text()))
 
 # %% ../../nbs/vae/07_audio_train.ipynb #8e3e1058
 @torch.no_grad()
