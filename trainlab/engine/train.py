@@ -57,6 +57,7 @@ def read_model(
 ) -> tuple[C, dict[str, Tensor]]: # config and weights
     "What `write_model` wrote."
     folder = Path(run.path if isinstance(run, Run) else run)/'model'
+    if not folder.parent.exists(): raise RunError(f'{folder.parent}: no such run. Runs are folders under root, runs/ if nothing else was said.')
     if not (folder/'model.safetensors').exists(): raise RunError(f'{folder.parent} has no finished model. Train it to its end first, by the same command.')
     return configure(config, yaml.safe_load((folder/'config.yaml').read_text())), load_file(folder/'model.safetensors')
 

@@ -125,7 +125,7 @@ class Curriculum:
         values = given.model_dump(exclude_unset=True) if isinstance(given, Phase) else dict(given)
         values['name'] = values.get('name') or f'phase_{i}'
         try: return kind(**values)
-        except ValidationError as e: raise ParameterError(f'phase {values["name"]!r}: {_why(e)}. Its fields are {", ".join(kind.model_fields)}.') from None
+        except ValidationError as e: raise ParameterError(f'phase {values["name"]!r}: {_why(e)}. Its fields are {", ".join(kind.model_fields)}{", or frames for both" if "min_frames" in kind.model_fields else ""}.') from None
 
     @classmethod
     def from_yaml(cls, path: str | Path, kind: type[Phase] = VideoPhase) -> 'Curriculum':
@@ -145,9 +145,11 @@ class Curriculum:
         return Plan([p.stretch() for p in self.phases], dict(items=items), seed)
 
     def _repr_html_(self) -> str:
-        shown = [k for k in type(self.phases[0]).model_fields if any(getattr(p, k) != type(p).model_fields[k].default for p in self.phases)]
+        idle = lambda p: {*(('epochs',) if p.transition != 'epoch' else ('steps',)), *(() if p.transition == 'loss_plateau' else ('threshold', 'window', 'patience'))}
+        shown = [k for k in type(self.phases[0]).model_fields if k == 'steps' or any(getattr(p, k) != type(p).model_fields[k].default for p in self.phases)]
+        shown = [k for k in shown if not all(k in idle(p) for p in self.phases)]
         cell = lambda x: f'<td style="text-align:left">{html.escape(str(x))}</td>'
-        return f'<table><tr>{"".join(map(cell, shown))}</tr>' + ''.join(f'<tr>{"".join(cell(getattr(p, k)) for k in shown)}</tr>' for p in self.phases) + '</table>'
+        return f'<table><tr>{"".join(map(cell, shown))}</tr>' + ''.join(f'<tr>{"".join(cell("" if k in idle(p) else getattr(p, k)) for k in shown)}</tr>' for p in self.phases) + '</table>'
 
 # %% ../../nbs/vae/01_curriculum.ipynb #43ddf587
 class VAEConfig(RunConfig):
@@ -159,7 +161,7 @@ class VAEConfig(RunConfig):
     accumulate: int = Field(1, description='micro-batches an optimizer step', ge=1)
     lr: float = Field(5e-4, description='highest learning rate', gt=0)
     min_lr: float = Field(0., description='learning rate at the end, absolute', ge=0)
-    warmup: int = Field(50, description='steps of linear warm-up', ge=0)
+    warmup: int = Field(50, description='steps of linear warm-up; a quarter of the steps at most', ge=0)
     schedule: str = Field('cosine', description='cosine | constant | restarts')
     cycles: int = Field(1, description='how often restarts comes down', ge=1)
     weight_decay: float = Field(0., description='of AdamW', ge=0)
@@ -178,8 +180,14 @@ class VAEConfig(RunConfig):
         "The phases, or the only one, with samples as `sample` says."
         shared = {k: getattr(self, k) for k in ('batch_size', 'accumulate', 'lr', 'min_lr', 'schedule', 'cycles')} | dict(mode=self.training_mode)
         if self.phases: return Curriculum([self._with(shared | sample, p) for p in self.phases], kind)
-        end = dict(transition='epoch', epochs=self.epochs, warmup=self.warmup) if self.epochs else dict(warmup=min(self.warmup, self.steps - 1))
+        end = dict(transition='epoch', epochs=self.epochs, warmup=self.warmup) if self.epochs else dict(warmup=min(self.warmup, self.steps//4))
         return Curriculum([dict(name='train', steps=self.steps) | shared | end | sample], kind)
+
+    @model_validator(mode='after')
+    def _no_idle(self):
+        idle = [k for k in ('steps', 'epochs', 'warmup') if self.phases and getattr(self, k) != type(self).model_fields[k].default]
+        if idle: raise ValueError(f'{", ".join(idle)} beside phases: each phase says for itself how long it lasts and warms up. Set it there.')
+        return self
 
     @staticmethod
     def _with(shared: dict, phase: Any) -> Any:

@@ -291,11 +291,20 @@ class DiffusersVAE(nn.Module):
         self.floor.fit(clips)
         return self
 
-    def encode(self, x: Tensor) -> Posterior:
+    def encode(self,
+        x: Tensor,       # (b, 3, t, h, w), uint8 or in [-1, 1]
+        chunk: int = 0,  # for the sake of ours: diffusers' models cut clips up by themselves
+    ) -> Posterior:
         found = self.vae.encode(as_signed(x)).latent_dist
         return Posterior(found.mean, found.logvar)
 
-    def decode(self, z: Tensor) -> Tensor: return self.vae.decode(z).sample
+    def decode(self,
+        z: Tensor,
+        size: tuple[int, int, int] | None = None,  # (t, h, w) of the clip
+        chunk: int = 0,
+    ) -> Tensor:
+        y = self.vae.decode(z).sample
+        return y if size is None else y[:, :, :size[0], :size[1], :size[2]]
 
     @torch.no_grad()
     def truncation(self, frames: int) -> int:

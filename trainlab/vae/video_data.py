@@ -158,7 +158,7 @@ def validation(
     checked(videos, longest, resolution)
     starts = {v.path: 0 if held else part_of(v, longest, hold_out) for v in videos}
     clips = {name_of(v.path, data): decoded(v, side_of(v, resolution, side), windows*frames, frames, starts[v.path], v.frames) for v in videos if v.frames - starts[v.path] >= frames}
-    if not clips: raise MediaError(f'{data}: no clip is long enough to keep {frames} frames for validation (3 x {longest} are needed, and hold_out above 0). Add a longer one, or name one in valid.')
+    if not clips: raise MediaError(f'{data}: no clip is long enough to train and validate on: it takes {3*longest} frames, three times the longest sample. Lower frames (and valid_frames), add a longer clip, or hold one out whole by valid.')
     return ValidationClips(clips, resolution, frames, windows)
 
 def name_of(path: Path, data: str) -> str:

@@ -236,4 +236,4 @@ def load_model(
     cfg, tensors = read_model(run, Config)
     model = build(cfg)
     model.load_state_dict(tensors)
-    return model.to(choose(device)).eval(), cfg
+    return model.to(choose(device)).eval().requires_grad_(False), cfg
