@@ -200,6 +200,7 @@ class SeekableLearner(StepLearner):
 
     def _do_epoch_validate(self, ds_idx=1, dl=None):
         self.scores = {}
+        seed_step(self.plan.seed, 'valid', self.step)
         with self.undisturbed(), self.averaged(): super()._do_epoch_validate(ds_idx, dl)
         if self.scores: self.validated = self.step
 
@@ -258,9 +259,9 @@ class Average(Metric):
     ): self._name, self.judged = name, judged
     def reset(self): self.total, self.count = 0., 0
     def accumulate(self, learn):
-        values = self.judged(learn).get(self._name, torch.zeros(0))
+        values = self.judged(learn).get(self._name, torch.zeros(0)).detach().cpu().double()
         values = values[~values.isnan()]
-        self.total, self.count = self.total + values.double().sum(), self.count + len(values)
+        self.total, self.count = self.total + values.sum(), self.count + len(values)
     @property
     def value(self): return self.total/self.count if self.count else None
     @property
@@ -307,10 +308,11 @@ def resume(self: SeekableLearner,
     load_weights(self.model, tensors['model'])
     if not self.opt: self.create_opt()
     params, states = self._parameters(), self.opt.opt.state
+    fused = {id(p) for g in self.opt.opt.param_groups if g.get('fused') or g.get('capturable') for p in g['params']}
     for i, k, v in rest['optimizer']: states[params[i]][k] = v
     for name, v in tensors['optimizer'].items():
         i, k = name.split('.', 1); p = params[int(i)]
-        states[p][k] = torch.empty_like(p, dtype=v.dtype).copy_(v) if v.dim() else v.clone()    # counters stay where torch keeps them
+        states[p][k] = torch.empty_like(p, dtype=v.dtype).copy_(v) if v.dim() else v.to(p.device, copy=True) if id(p) in fused else v.clone()    # counters where torch keeps them
     self.scaler.load_state_dict(rest['scaler'])
     self.loader.plan = Plan(self.plan.phases, self.plan.sizes, self.plan.seed, rest['ends'])
     self.step, self.validated, self.restoring = rest['step'], rest['validated'], dict(rest=rest['callbacks'], tensors=tensors)

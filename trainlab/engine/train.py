@@ -65,7 +65,7 @@ def train_run(
     cfg: RunConfig,
     make: Callable[[Run], SeekableLearner],  # the system's learner, made once the run is open
     data: Mapping | None = None,             # what identifies the data
-    begin: Callable[[SeekableLearner], None] | None = None,      # what a run does before its first step, without `init_from`
+    begin: Callable[[SeekableLearner], None] | None = None,      # what a run does before its first step, and before it takes the weights of `init_from`
     start: Callable[[nn.Module, str], None] = start_from,        # how a model takes the weights of `init_from`
     write: Callable[[Run, SeekableLearner], None] = write_model, # how the finished model is written
 ) -> Run:                                    # `run.stopped` tells whether it was stopped before its end
@@ -76,8 +76,8 @@ def train_run(
         learn = make(run)
         begun = learn.follow(run)
         if begun: say(f'{cfg.name} continues from step {begun} of {learn.plan.total}.')
-        elif cfg.init_from: start(learn.model, cfg.init_from); say(f'{cfg.name} begins with the weights of {cfg.init_from}.')
         elif begin: begin(learn)
+        if not begun and cfg.init_from: start(learn.model, cfg.init_from); say(f'{cfg.name} begins with the weights of {cfg.init_from}.')
         if learn.device.type == 'cuda' and begun < learn.plan.total: rehearse(learn)
         try:
             learn.fit()

@@ -64,7 +64,7 @@ class LatentStatistics:
     def __init__(self): self.count, self.sum, self.square, self.divergence = 0, 0., 0., 0.
 
     def add(self, p: Posterior) -> None:
-        mean, kl = (x.detach().double().movedim(1, 0).flatten(1) for x in (p.mean.float(), p.kl()))
+        mean, kl = (x.detach().cpu().double().movedim(1, 0).flatten(1) for x in (p.mean, p.kl()))
         self.count += mean.shape[1]
         self.sum, self.square, self.divergence = self.sum + mean.sum(1), self.square + mean.square().sum(1), self.divergence + kl.sum(1)
 

@@ -49,6 +49,10 @@ class Phase(BaseModel):
     @model_validator(mode='after')
     def _falls(self):
         if self.min_lr > self.lr: raise ValueError(f'min_lr {self.min_lr} is above lr {self.lr}; both are absolute rates')
+        if 'epochs' in self.model_fields_set and self.transition != 'epoch': raise ValueError(f'epochs {self.epochs} counts only with transition: epoch, not {self.transition}')
+        idle = [k for k in ('threshold', 'window', 'patience') if k in self.model_fields_set]
+        if self.transition != 'loss_plateau' and idle: raise ValueError(f'{", ".join(idle)} counts only with transition: loss_plateau, not {self.transition}')
+        if self.transition == 'loss_plateau' and self.window*(self.patience + 1) > self.steps: raise ValueError(f'no plateau can be found in {self.steps} steps by {self.patience + 1} looks {self.window} apart: lower window or patience, or raise steps')
         return self
 
     @property
@@ -66,7 +70,7 @@ class Phase(BaseModel):
 # %% ../../nbs/vae/01_curriculum.ipynb #9f976d51
 class VideoPhase(Phase):
     "A phase on clips."
-    resolution: int = Field(256, description='pixels a side; clips are decoded so that their shorter side has that many', ge=8)
+    resolution: int = Field(256, description='pixels a side', ge=8)
     min_frames: int = Field(17, description='frames of the shortest samples', ge=1)
     max_frames: int = Field(17, description='frames of the longest samples', ge=1)
 
@@ -118,7 +122,7 @@ class Curriculum:
     @staticmethod
     def _made(kind: type[Phase], i: int, given) -> Phase:
         if not isinstance(given, (dict, Phase)): raise ParameterError(f'Phase {i} is {given!r}; expected a mapping with fields such as {", ".join(list(kind.model_fields)[:6])}.')
-        values = given.model_dump() if isinstance(given, Phase) else dict(given)
+        values = given.model_dump(exclude_unset=True) if isinstance(given, Phase) else dict(given)
         values['name'] = values.get('name') or f'phase_{i}'
         try: return kind(**values)
         except ValidationError as e: raise ParameterError(f'phase {values["name"]!r}: {_why(e)}. Its fields are {", ".join(kind.model_fields)}.') from None
@@ -148,6 +152,7 @@ class Curriculum:
 # %% ../../nbs/vae/01_curriculum.ipynb #43ddf587
 class VAEConfig(RunConfig):
     "What runs of video and of audio VAEs have in common."
+    valid: list[str] = Field([], description='patterns of the files held out to validate on; empty: a share, as hold_out says')
     phases: list[dict[str, Any]] = Field([], description='the curriculum; empty: one phase, as the fields below say')
     steps: int = Field(1000, description='optimizer steps', ge=1)
     batch_size: int = Field(4, description='samples in a micro-batch', ge=1)
@@ -171,11 +176,20 @@ class VAEConfig(RunConfig):
 
     def curriculum(self, kind: type[Phase], **sample) -> Curriculum:
         "The phases, or the only one, with samples as `sample` says."
-        if self.phases: return Curriculum([dict(mode=self.training_mode) | p for p in self.phases], kind)
-        end = dict(transition='epoch', epochs=self.epochs) if self.epochs else {}
-        warmup = self.warmup if self.epochs else min(self.warmup, self.steps - 1)
-        only = {k: getattr(self, k) for k in ('steps', 'batch_size', 'accumulate', 'lr', 'min_lr', 'schedule', 'cycles')}
-        return Curriculum([dict(name='train', mode=self.training_mode, warmup=warmup, **only, **end, **sample)], kind)
+        shared = {k: getattr(self, k) for k in ('batch_size', 'accumulate', 'lr', 'min_lr', 'schedule', 'cycles')} | dict(mode=self.training_mode)
+        if self.phases: return Curriculum([self._with(shared | sample, p) for p in self.phases], kind)
+        end = dict(transition='epoch', epochs=self.epochs, warmup=self.warmup) if self.epochs else dict(warmup=min(self.warmup, self.steps - 1))
+        return Curriculum([dict(name='train', steps=self.steps) | shared | end | sample], kind)
+
+    @staticmethod
+    def _with(shared: dict, phase: Any) -> Any:
+        "A phase, and what it leaves to the run."
+        if not isinstance(phase, dict): return phase
+        return {k: v for k, v in shared.items() if k != 'frames' or not {'min_frames', 'max_frames'} & phase.keys()} | phase
+
+    @field_validator('valid', mode='before')
+    @classmethod
+    def _listed(cls, v): return [x.strip() for x in v.split(',') if x.strip()] if isinstance(v, str) else v
 
     @property
     def adapts(self) -> bool:

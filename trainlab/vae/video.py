@@ -307,4 +307,5 @@ class DiffusersVAE(nn.Module):
         x = as_signed(x)
         posterior = self.encode(x)
         fake = self.decode(posterior.sample() if self.training else posterior.mode())
+        if fake.shape[3:] != x.shape[3:]: raise ValueError(f'{type(self.vae).__name__} returned {fake.shape[4]}x{fake.shape[3]} for {x.shape[4]}x{x.shape[3]}: its blocks do not divide that. Take a resolution such as {max(32, x.shape[4]//32*32)}.')
         return Output(fake, posterior, video_terms(self, fake, x[:, :, :fake.shape[2]], posterior))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STRIDE', 'part_of', 'side_of', 'checked', 'decoded', 'VideoSource', 'ValidationClips', 'split', 'sources',
-           'validation', 'data_fingerprint', 'data_report']
+           'validation', 'name_of', 'data_fingerprint', 'data_report']
 
 # %% ../../nbs/vae/02_video_data.ipynb #873598f9
 import hashlib
@@ -134,9 +134,10 @@ def sources(
     max_frames: int = 1000,                # of a clip at most, spread evenly
     hold_out: float = .1,                  # share of each clip, at its end, kept for validation, without `valid`
     side: int = 256,                       # cut samples that are smaller from pictures with this shorter side
+    longest: int = 0,                      # frames of the longest sample that is validated on, if that is longer
 ) -> dict[str, VideoSource]:
     "What a run trains on, one source a format."
-    longest = max(t for _, t in formats.values())
+    longest = max(longest, *(t for _, t in formats.values()))
     if not data: clips = sample_clips('train'); return {n: VideoSource(_fitting(clips, r, longest), r, t) for n, (r, t) in formats.items()}
     videos = [probe(f) for f in split(data, valid)[0]]
     checked(videos, longest, max(r for r, _ in formats.values()))
@@ -156,9 +157,14 @@ def validation(
     videos = [probe(f) for f in held or train]
     checked(videos, longest, resolution)
     starts = {v.path: 0 if held else part_of(v, longest, hold_out) for v in videos}
-    clips = {v.path.stem: decoded(v, side_of(v, resolution, side), windows*frames, frames, starts[v.path], v.frames) for v in videos if v.frames - starts[v.path] >= frames}
+    clips = {name_of(v.path, data): decoded(v, side_of(v, resolution, side), windows*frames, frames, starts[v.path], v.frames) for v in videos if v.frames - starts[v.path] >= frames}
     if not clips: raise MediaError(f'{data}: no clip is long enough to keep {frames} frames for validation (3 x {longest} are needed, and hold_out above 0). Add a longer one, or name one in valid.')
     return ValidationClips(clips, resolution, frames, windows)
+
+def name_of(path: Path, data: str) -> str:
+    "What a clip is called: where it lies in `data`, without the suffix."
+    root = Path(data).expanduser()
+    return (path.relative_to(root) if path != root else Path(path.name)).with_suffix('').as_posix()
 
 def _fitting(clips: Mapping, resolution: int, frames: int) -> list:
     "The built-in clips, if they are large and long enough."

@@ -11,11 +11,11 @@ __all__ = ['SCORES', 'Config', 'frame_psnr', 'frame_ssim', 'by_place', 'judged',
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 import numpy as np, torch
 from fastai.learner import Metric
 from PIL import Image, ImageDraw
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from ..engine.adversary import Adversary
 from ..engine.device import choose
@@ -42,7 +42,6 @@ class Config(VAEConfig):
     model_settings: dict[str, Any] = Field({}, description='settings of a model of diffusers, such as {base_dim: 32}')
     size: str = Field('nano', description='nano | small | base, of our own model')
     latent_channels: int = Field(16, description='channels of a latent, of our own model', ge=1)
-    valid: list[str] = Field([], description='patterns of the files held out to validate on; empty: the end of each clip')
     hold_out: float = Field(.1, description='share of each clip, at its end, kept for validation, without valid', gt=0, lt=1)
     max_frames: int = Field(1000, description='frames of a clip to train on at most, spread evenly', ge=1)
     resolution: int = Field(64, description='pixels a side of a sample', ge=8)
@@ -50,7 +49,7 @@ class Config(VAEConfig):
     side: int = Field(256, description='samples smaller than this are cut from pictures with this shorter side; larger ones are decoded at their size', ge=0)
     valid_resolution: int = Field(0, description='pixels a side of the validation samples; 0: as in the last phase', ge=0)
     valid_frames: int = Field(0, description='frames of the validation samples; 0: as in the last phase', ge=0)
-    reconstruction: str = Field('l2', description='l2 | l1: the error that is trained on, in [-1, 1]')
+    reconstruction: Literal['l2', 'l1'] = Field('l2', description='l2 | l1: the error that is trained on, in [-1, 1]')
     perceptual_weight: float = Field(0., description='of the perceptual term', ge=0)
     perceptual: str = Field('', description='weights of VGG16 for it: torchvision | a file | random; empty: none, a gradient loss')
     lpips: str = Field('', description='file of LPIPS heads (alex); empty: LPIPS is not measured')
@@ -61,6 +60,13 @@ class Config(VAEConfig):
     steps: int = Field(400, description='optimizer steps', ge=1)
     ema: float = Field(.99, description='decay of the averaged weights a step; 0: none', ge=0, lt=1)
     preview_every: int = Field(200, description='steps between validations with pictures; 0: only at the end', ge=0)
+
+    @model_validator(mode='after')
+    def _acts(self):
+        if self.perceptual and not self.perceptual_weight and not any('perceptual' in p.get('loss_weights', {}) for p in self.phases): raise ValueError('perceptual names weights, but perceptual_weight is 0. Raise it, or leave perceptual out.')
+        if self.model_settings and not self.model: raise ValueError('model_settings are for a model of diffusers. Name it in model, or take size and latent_channels.')
+        self.course
+        return self
 
     @property
     def course(self) -> Curriculum: return self.curriculum(VideoPhase, resolution=self.resolution, frames=self.frames)
@@ -136,7 +142,7 @@ def draw(
 ) -> dict[str, np.ndarray]:
     "A few validation clips."
     chosen = np.unique(np.linspace(0, len(valid) - 1, min(most, len(valid))).round().astype(int))
-    return {valid.names[i].replace(' ', '_'): compare(model, valid.item(i)[0]) for i in chosen}
+    return {valid.names[i].replace(' ', '_').replace('/', '_'): compare(model, valid.item(i)[0]) for i in chosen}
 
 def show_batch(
     batch: tuple[Tensor],  # (b, 3, t, h, w) uint8
@@ -174,9 +180,9 @@ def adversary(cfg: Config) -> list[Adversary]:
 def data_of(cfg: Config) -> tuple[dict, ValidationClips]:
     "What to train on, and what to judge by."
     formats, last = cfg.course.formats, cfg.course.phases[-1]
-    common = dict(valid=cfg.valid, hold_out=cfg.hold_out, side=cfg.side)
-    valid = validation(cfg.data, cfg.valid_resolution or last.resolution, cfg.valid_frames or last.max_frames, **common, longest=max(t for _, t in formats.values()))
-    return sources(cfg.data, formats, **common, max_frames=cfg.max_frames), valid
+    frames = cfg.valid_frames or last.max_frames
+    common = dict(valid=cfg.valid, hold_out=cfg.hold_out, side=cfg.side, longest=max(frames, *(t for _, t in formats.values())))
+    return sources(cfg.data, formats, **common, max_frames=cfg.max_frames), validation(cfg.data, cfg.valid_resolution or last.resolution, frames, **common)
 
 def learner(
     cfg: Config,
@@ -189,7 +195,8 @@ def learner(
     run.note(objective=name)
     loader = Loader(course.plan(len(next(iter(found.values()))), cfg.seed), found, cfg.workers, device, show=show_batch)
     if cfg.model:
-        for t in sorted({t for _, t in course.formats.values()} | {valid.frames}):
+        lengths = [t for _, t in course.formats.values()]
+        for t in sorted({min(lengths), max(lengths), valid.frames}):
             if lost := model.truncation(t): say(f'{cfg.model} returns {t - lost} of {t} frames: the last {lost} are neither trained on nor scored.')
     if cfg.adapts:
         n, m = trainable(model)
@@ -207,11 +214,12 @@ def fit_base(learn: SeekableLearner, steps: int = 16) -> None:
 def write(run: Run, learn: SeekableLearner) -> None:
     "The finished weights, an adapter if it was one, and a folder that diffusers loads, with the scaling factor of the validation clips."
     write_adapted(run, learn)
-    model, statistics = load_model(run, 'cpu')[0], LatentStatistics()
+    model, statistics = load_model(run, run.config.device)[0], LatentStatistics()
     with torch.no_grad():
-        for x, in FixedLoader(learn.dls.valid.source): statistics.add(model(x).posterior)
+        for x, in FixedLoader(learn.dls.valid.source, device=learn.device): statistics.add(model.encode(x))
     vae = model.vae if isinstance(model, DiffusersVAE) else model
-    vae.register_to_config(scaling_factor=statistics.scaling_factor)
+    if 'latents_std' in vae.config: vae.register_to_config(latents_mean=statistics.latent_mean.tolist(), latents_std=statistics.latent_std.tolist())
+    else: vae.register_to_config(scaling_factor=statistics.scaling_factor)
     vae.save_pretrained(run.path/'model'/'diffusers')
     run.note(latents=dict(kl_per_dim=statistics.kl_per_dim.tolist(), mean=statistics.latent_mean.tolist(), std=statistics.latent_std.tolist(), scaling_factor=statistics.scaling_factor))
 
