@@ -61,7 +61,7 @@ class LinearCodec(nn.Module):
     @torch.no_grad()
     def fit(self,
         clips: Iterable[Tensor],  # (b, 3, t, h, w), uint8 or in [-1, 1]
-        most: int = 2000,         # blocks of each to fit on
+        most: int = 500,          # blocks of each to fit on
     ) -> 'LinearCodec':
         "Set it to the principal components of these clips."
         found = []

@@ -206,10 +206,10 @@ def learner(
         metrics=[*(Average(k, judged) for k in SCORES), *latent_metrics(), *([Perceived(cfg.lpips)] if cfg.lpips else [])],
         cbs=[*callbacks(run, data_report(found) | dict(objective=name), partial(draw, valid=valid), cfg.ema, enter), *adversary(cfg)])
 
-def fit_base(learn: SeekableLearner, steps: int = 16) -> None:
-    "Fit the linear codec on what the first steps will train on."
-    plan = learn.plan
-    learn.model.fit_base(learn.loader.one_batch(s)[0] for s in np.unique(np.linspace(0, plan.total - 1, min(steps, plan.total)).round().astype(int)).tolist())
+def fit_base(learn: SeekableLearner, steps: int = 64) -> None:
+    "Fit the linear codec on samples of the first phase."
+    last = learn.plan.starts[1] - 1
+    learn.model.fit_base(learn.loader.one_batch(s)[0] for s in np.unique(np.linspace(0, last, steps).round().astype(int)).tolist())
 
 def write(run: Run, learn: SeekableLearner) -> None:
     "The finished weights, an adapter if it was one, and a folder that diffusers loads, with the scaling factor of the validation clips."
