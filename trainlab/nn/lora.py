@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'READERS', 'NAME', 'PREFIX', 'unfit', 'targeted', 'weight_norm_of', 'strip_weight_norm', 'put_weight_norm',
-           'factors', 'zeroed', 'lengths', 'adapted_weight', 'WeightConv', 'conv_adapter', 'adapters', 'trainable',
-           'Adapted', 'inject', 'add_lora', 'absorb', 'report_rounding', 'merge_lora', 'settle_lengths', 'enable_lora',
-           'fold_lora', 'base_names', 'across', 'within', 'save_adapter', 'differences', 'read_adapter', 'load_adapter',
-           'merged_weights']
+           'factors', 'zeroed', 'lengths', 'direction', 'adapted_weight', 'WeightConv', 'conv_adapter', 'adapters',
+           'trainable', 'Adapted', 'inject', 'refuse_zeros', 'has_zeros', 'add_lora', 'absorb', 'report_rounding',
+           'merge_lora', 'settle_lengths', 'enable_lora', 'fold_lora', 'base_names', 'across', 'within', 'save_adapter',
+           'differences', 'read_adapter', 'load_adapter', 'copied', 'merged_weights']
 
 # %% ../../nbs/nn/03_lora.ipynb #145b4637
 import math, re, warnings
@@ -109,18 +109,21 @@ def lengths(weight: Tensor, embedding: bool) -> Tensor:
     "Norm of each output's weight, in a shape that divides it."
     return torch.linalg.vector_norm(weight, dim=[0] if embedding else list(range(1, weight.ndim)), keepdim=True)
 
-def adapted_weight(layer: LoraLayer) -> Tensor:
-    "What the layer's weight amounts to, in float32 at least."
+def direction(layer: LoraLayer) -> Tensor:
+    "The weight and the adapter's change, in float32 at least; DoRA's lengths come after."
     base, (a, b) = layer.get_base_layer(), factors(layer)
     weight = base.weight.detach() if base.weight.dtype == torch.float64 else base.weight.detach().float()
     a, b, embedding, groups = a.to(weight.dtype), b.to(weight.dtype), isinstance(base, nn.Embedding), getattr(base, 'groups', 1)
     with torch.autocast(weight.device.type, enabled=False):
         delta = b.reshape(groups, b.shape[0]//groups, -1) @ a.reshape(groups, a.shape[0]//groups, -1)
-        delta = delta[0].mT if embedding else delta.reshape(weight.shape)
-        weight = weight + layer.scaling[NAME]*delta
-        if NAME not in layer.lora_magnitude_vector: return weight
-        length = lengths(weight, embedding)
-        return weight*(layer.lora_magnitude_vector[NAME].weight.to(weight.dtype).reshape(length.shape)/length.detach())
+        return weight + layer.scaling[NAME]*(delta[0].mT if embedding else delta.reshape(weight.shape))
+
+def adapted_weight(layer: LoraLayer) -> Tensor:
+    "What the layer's weight amounts to, in float32 at least."
+    weight = direction(layer)
+    if NAME not in layer.lora_magnitude_vector: return weight
+    length = lengths(weight, isinstance(layer.get_base_layer(), nn.Embedding))
+    return weight*(layer.lora_magnitude_vector[NAME].weight.to(weight.dtype).reshape(length.shape)/length.detach())
 
 # %% ../../nbs/nn/03_lora.ipynb #40402f92
 class WeightConv(nn.Module, LoraLayer):
@@ -205,6 +208,15 @@ def inject(
     return Adapted(tuple(names), *trainable(model))
 
 # %% ../../nbs/nn/03_lora.ipynb #9a248e8b
+def refuse_zeros(names: list[str]) -> None:
+    "The error about layers that DoRA cannot divide."
+    if names: raise ValueError(f"DoRA divides by the length of each output's weight, and in {len(names)} of the layers some outputs have weights that are all zero: {', '.join(names[:4])}. Leave them out of the targets, start from trained weights (init_from), or set dora=False.")
+
+def has_zeros(weight: Tensor, embedding: bool) -> bool:
+    "Whether some output has nothing but zeros."
+    return not lengths(weight.detach(), embedding).all()
+
+# %% ../../nbs/nn/03_lora.ipynb #c8eca5e2
 def add_lora(
     model: nn.Module,
     targets: str | Iterable[str],  # shell patterns of module names, such as `decoder.*`
@@ -213,10 +225,13 @@ def add_lora(
     dropout: float = 0.,           # on the adapter's input
     dora: bool = False,            # train lengths beside directions
     rslora: bool = False,          # scale by alpha/sqrt(rank) instead
+    blank: bool = False,           # the weights are loaded later: for now DoRA takes zeros
 ) -> Adapted:
     "Put an adapter on the layers that the patterns choose, and freeze all else; in place."
     if rank < 1: raise ValueError(f'rank {rank}: at least 1 expected.')
-    return inject(model, targeted(model, targets), LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, use_dora=dora, use_rslora=rslora))
+    names = targeted(model, targets)
+    if dora and not blank: refuse_zeros([n for n in names if has_zeros((m := model.get_submodule(n)).weight, isinstance(m, nn.Embedding))])
+    return inject(model, names, LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, use_dora=dora, use_rslora=rslora))
 
 # %% ../../nbs/nn/03_lora.ipynb #3ff0b0d2
 @torch.no_grad()
@@ -256,9 +271,12 @@ def settle_lengths(layer: LoraLayer) -> None:
         base, length = layer.get_base_layer(), layer.lora_magnitude_vector[NAME].weight
         length.copy_(lengths(base.weight.to(length.dtype), isinstance(base, nn.Embedding)).reshape(length.shape))
 
+@torch.no_grad()
 def enable_lora(model: nn.Module, on: bool = True) -> None:
     "Let adapters act, or skip them; what trains is left as it is."
-    for layer in adapters(model).values():
+    layers = adapters(model)
+    if on: refuse_zeros([n for n, m in layers.items() if NAME in m.lora_magnitude_vector and has_zeros(direction(m), isinstance(m.get_base_layer(), nn.Embedding))])
+    for layer in layers.values():
         layer._disable_adapters = not on
         if on and not zeroed(layer).any(): settle_lengths(layer)
 
@@ -357,19 +375,24 @@ def load_adapter(
         if why := unfit(model, name): raise ValueError(f'{folder}: {name} {why}; its adapter cannot be merged.')
         groups = getattr(model.get_submodule(name), 'groups', 1)
         if groups > 1: tensors[f'{name}.lora_A.weight'] = within(tensors[f'{name}.lora_A.weight'], groups, name)
+    if config.use_dora: refuse_zeros([n for n in sorted(chosen) if has_zeros((m := model.get_submodule(n)).weight, isinstance(m, nn.Embedding))])
     config.inference_mode = False
     added = inject(model, [n for n, _ in model.named_modules() if n in chosen], config)
     set_peft_model_state_dict(model, tensors)
     return added
 
 # %% ../../nbs/nn/03_lora.ipynb #93601b58
+def copied(model: nn.Module) -> nn.Module:
+    "A deep copy, also of a model whose weight_norm has worked out weights."
+    for m in model.modules():
+        if any(type(h).__name__ == 'WeightNorm' for h in m._forward_pre_hooks.values()): m.weight = m.weight.detach()  # the next call makes it anew
+    return deepcopy(model)
+
 def merged_weights(
     model: nn.Module,    # the base; it is left as it is
     folder: str | Path,  # the adapter
 ) -> dict[str, Tensor]:  # float32, the model's keys
     "The state dict of the base with the adapter merged."
-    for m in model.modules():
-        if any(type(h).__name__ == 'WeightNorm' for h in m._forward_pre_hooks.values()): m.weight = m.weight.detach()  # the next call makes it anew
-    whole = deepcopy(model).float()
+    whole = copied(model).float()
     load_adapter(whole, folder)
     return merge_lora(whole).state_dict()

@@ -9,6 +9,7 @@ __all__ = ['SOUNDS', 'MEMORY', 'DataError', 'find_sounds', 'Recording', 'recordi
 # %% ../../nbs/vae/05_audio_data.ipynb #222e68e9
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -93,7 +94,7 @@ def _resampled(x: np.ndarray, rate: int) -> np.ndarray:
 # %% ../../nbs/vae/05_audio_data.ipynb #7023c8c1
 def split(
     found: list[Recording],
-    valid: str = '',        # patterns of names that validate, with commas between; empty: a share
+    valid: Sequence[str] = (), # patterns of names that validate; empty: a share
     hold_out: float = .1,   # share of the files, or of a lone file's end
     seed: int = 42,
 ) -> tuple[list[Recording], list[Recording]]:  # to train on, to validate on
@@ -102,7 +103,7 @@ def split(
         r, cut = found[0], round((1 - hold_out)*found[0].samples.shape[1])
         if not 0 < cut < r.samples.shape[1]: raise DataError(f'{r.name}: {r.samples.shape[1]} samples are too few to hold out {hold_out:.0%}. Add files.')
         return [_recording(r.name, r.samples[:, :cut], r.rate, r.stored_rate)], [_recording(f'{r.name} end', r.samples[:, cut:], r.rate, r.stored_rate)]
-    if valid: names = {r.name for r in found if any(fnmatchcase(r.name, p.strip()) for p in valid.split(','))}
+    if valid: names = {r.name for r in found if any(fnmatchcase(r.name, p) for p in valid)}
     else: names = {r.name for r in sorted(found, key=lambda r: fold(seed, 'hold out', r.name))[:max(1, round(hold_out*len(found)))]}
     train, held = [r for r in found if r.name not in names], [r for r in found if r.name in names]
     if not held: raise DataError(f'valid={valid!r} matches none of the {len(found)} files, such as {found[0].name}. Shell patterns are expected: * ? [0-4].')
@@ -158,14 +159,14 @@ class WholeSounds:
 
 # %% ../../nbs/vae/05_audio_data.ipynb #f7b30467
 def data_fingerprint(
-    data='', valid: str = '',  # as above
+    data='', valid: Sequence[str] = (),  # as above
 ) -> str:                      # 16 hex digits
     "Changes when a file is added, removed, renamed or grows."
     if not data: rows = ['built-in 1']
     else:
         root = Path(data).expanduser()
         rows = [f'{p.relative_to(root).as_posix() if p != root else p.name} {p.stat().st_size}' for p in find_sounds(root)]
-    return hashlib.sha256('\n'.join([valid, str(len(rows)), *rows]).encode()).hexdigest()[:16]
+    return hashlib.sha256('\n'.join([','.join(valid), str(len(rows)), *rows]).encode()).hexdigest()[:16]
 
 def data_report(
     train: list[Recording], held: list[Recording],

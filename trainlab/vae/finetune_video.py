@@ -7,6 +7,7 @@ __all__ = ['architecture', 'of_diffusers', 'Config', 'as_run', 'finetune', 'befo
 
 # %% ../../nbs/vae/09_finetune_video.ipynb #f5930c47
 import inspect, json
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 import pandas as pd, torch, yaml
@@ -15,7 +16,7 @@ from ..engine.run import Run, RunConfig, RunError, anytime, configure
 from ..engine.train import train_run
 from . import video_train
 from .finetune import class_by_name, model_class, start_adapted
-from .video import SIZES, DiffusersVAE, as_signed
+from .video import SIZES, as_signed
 from .video_data import data_fingerprint
 
 # %% ../../nbs/vae/09_finetune_video.ipynb #e9506cf3
@@ -95,11 +96,7 @@ def as_run(cfg: Config) -> video_train.Config:
 def finetune(cfg: Config) -> Run:
     "Finetune, or go on with it, to its end."
     run_config = as_run(cfg)
-    def make(run: Run):
-        learn = video_train.learner(run_config, run)
-        if isinstance(learn.model, DiffusersVAE): video_train.fit_base(learn)  # its floor; a run of ours brings its own
-        return learn
-    return train_run(run_config, make, dict(data=data_fingerprint(cfg.data, cfg.valid)), start=start_adapted, write=video_train.write)
+    return train_run(run_config, partial(video_train.learner, run_config), dict(data=data_fingerprint(cfg.data, cfg.valid)), video_train.fit_base, start_adapted, video_train.write)
 
 # %% ../../nbs/vae/09_finetune_video.ipynb #65c0b767
 @torch.no_grad()
@@ -107,12 +104,12 @@ def before_and_after(
     run: Run,  # a finished one
 ) -> pd.DataFrame: # dB, mean over frames; a row a clip
     "PSNR of what the run began with, and of what came out."
-    after, cfg = video_train.load_model(run, 'cpu')
-    before = video_train.build(cfg).eval()
-    start_adapted(before, cfg.init_from)
+    after, cfg = video_train.load_model(run, run.config.device)
+    before, device = video_train.build(cfg).eval(), next(after.parameters()).device
+    start_adapted(before, cfg.init_from); before.to(device)
     valid, rows = video_train.data_of(cfg)[1], {}
     for i, name in enumerate(valid.names):
-        x = as_signed(valid.item(i)[0][None])
+        x = as_signed(valid.item(i)[0][None].to(device))
         fakes = dict(before=before(x).reconstruction, after=after(x).reconstruction)
         rows[name] = {k: video_train.frame_psnr(v, x[:, :, :v.shape[2]]).mean().item() for k, v in fakes.items()}
     return pd.DataFrame(rows).T.assign(gain=lambda t: t.after - t.before)
