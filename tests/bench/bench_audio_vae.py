@@ -137,7 +137,7 @@ def main():
     if not media or not (media/'audio'/'digits').exists(): raise SystemExit('No spoken digits here. Set TRAINLAB_DATA.')
     data = media/'audio'/'digits'
     if a.nan_seeds: print(json.dumps(nan_seeds(a, data))); return
-    train_set, held = split(recordings(data), VALID)
+    train_set, held = split(recordings(data), [VALID])
     if a.floors: print(json.dumps(floors(train_set, held))); return
     parameters = sum(q.numel() for q in build(Config(width=a.width), 8000).parameters())
     if a.model == 'oobleck': print(json.dumps(baseline(a, train_set, held, parameters))); return

@@ -33,7 +33,7 @@ def architecture(
     found = [p for p in (folder/'model'/'config.yaml', folder/'config.yaml', *sorted(folder.glob('checkpoints/step_*/config.yaml'), reverse=True)) if p.is_file()]
     if not source or not found: raise RunError(f'init_from={source!r} holds no model to finetune. Give a run of a video VAE, an adapter, or a folder that diffusers wrote (download it first).')
     said = yaml.safe_load(found[0].read_text())
-    if 'latent_channels' not in said: raise RunError(f'{source} is no run of a video VAE.')
+    if not {'latent_channels', 'resolution'} <= said.keys(): raise RunError(f'{source} is no run of a video VAE, and this finetunes video VAEs.')
     return {k: said[k] for k in ('model', 'model_settings', 'size', 'latent_channels', 'reconstruction') if k in said}
 
 def of_diffusers(folder: Path, said: str) -> dict[str, Any]:
@@ -87,10 +87,10 @@ def as_run(cfg: Config) -> video_train.Config:
     modes = dict(lora=['lora'], full=['full'], lora_then_full=['lora', 'full'])[cfg.training_mode]
     def phase(mode):
         steps = cfg.full_steps if mode == 'full' and len(modes) == 2 else cfg.steps
-        end = dict(transition='epoch', epochs=cfg.epochs) if cfg.epochs else dict(steps=steps, warmup=min(cfg.warmup, steps - 1))
+        end = dict(transition='epoch', epochs=cfg.epochs) if cfg.epochs else dict(steps=steps, warmup=min(cfg.warmup, steps//4))
         same = {k: getattr(cfg, k) for k in ('batch_size', 'accumulate', 'min_lr', 'schedule', 'cycles', 'warmup', 'resolution', 'frames')}
         return same | end | dict(name=mode, mode=mode, lr=cfg.full_lr if mode == 'full' else cfg.lr)
-    shared = {k: getattr(cfg, k) for k in Config.model_fields if k in video_train.Config.model_fields and k not in ('training_mode', 'epochs', 'steps')}
+    shared = {k: getattr(cfg, k) for k in Config.model_fields if k in video_train.Config.model_fields and k not in ('training_mode', 'epochs', 'steps', 'warmup')}
     return configure(video_train.Config, shared | architecture(cfg.init_from) | dict(phases=[phase(m) for m in modes], training_mode=modes[0]))
 
 def finetune(cfg: Config) -> Run:
