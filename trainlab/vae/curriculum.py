@@ -91,6 +91,7 @@ class VideoPhase(Phase):
         "`256x8` -> (pixels a side, frames)"
         return {f'{self.resolution}x{t}': (self.resolution, t) for t in range(self.min_frames, self.max_frames + 1)}
 
+# %% ../../nbs/vae/01_curriculum.ipynb #cca39e18
 class AudioPhase(Phase):
     "A phase on stretches of sound."
     seconds: float = Field(1., description='length of a sample', gt=0)

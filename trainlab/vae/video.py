@@ -89,6 +89,7 @@ class Norm(nn.Module):
     def __init__(self, width: int): super().__init__(); self.weight = nn.Parameter(torch.ones(width, 1, 1))
     def forward(self, x: Tensor) -> Tensor: return x*torch.rsqrt(x.float().square().mean(-3, keepdim=True) + 1e-6).to(x.dtype)*self.weight.to(x.dtype)
 
+# %% ../../nbs/vae/03_video.ipynb #33e42c5c
 class Block(nn.Module):
     "3x3 in space, then each frame with the one before it."
     def __init__(self, width: int):
@@ -194,6 +195,7 @@ def decode_parts(self: VideoVAE,
         yield x[:, :, TIME - 1:] if first else x
         first = False
 
+# %% ../../nbs/vae/03_video.ipynb #7cc983ef
 @patch
 def encode(self: VideoVAE,
     x: Tensor,            # (b, 3, t, h, w), uint8 or in [-1, 1]
@@ -240,6 +242,7 @@ def video_terms(
     terms = dict(reconstruction=measure(fake.float(), real), kl=posterior.kl().mean())
     return terms | (dict(perceptual=self.perceptual(*sampled_frames(fake.float(), real))) if self.perceptual else {})
 
+# %% ../../nbs/vae/03_video.ipynb #e471dd69
 @patch
 def forward(self: VideoVAE,
     x: Tensor,  # (b, 3, t, h, w), uint8 or in [-1, 1]
@@ -256,6 +259,7 @@ def checkpointing(self: VideoVAE, on: bool = True) -> 'VideoVAE':
     self.encoder.checkpointing = self.decoder.checkpointing = on
     return self
 
+# %% ../../nbs/vae/03_video.ipynb #4f42f2d7
 def rates(
     model: nn.Module,
 ) -> list[dict]:  # parameter groups for an optimizer

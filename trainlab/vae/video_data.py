@@ -127,6 +127,7 @@ def split(
     if not left: raise MediaError(f'{data}: valid holds out all {len(held)} videos, so none is left to train on.')
     return left, held
 
+# %% ../../nbs/vae/02_video_data.ipynb #b77383d5
 def sources(
     data: str,                             # a folder of videos; empty: the built-in clips
     formats: Mapping[str, tuple[int, int]],# name -> (resolution, frames)
@@ -144,6 +145,7 @@ def sources(
     stops = {v.path: part_of(v, longest, 0 if valid else hold_out) for v in videos}
     return {n: VideoSource([decoded(v, side_of(v, r, side), max_frames, longest, 0, stops[v.path]) for v in videos], r, t) for n, (r, t) in formats.items()}
 
+# %% ../../nbs/vae/02_video_data.ipynb #b27577ff
 def validation(
     data: str, resolution: int, frames: int,
     valid: Sequence[str] = (), hold_out: float = .1, side: int = 256,  # as in `sources`

@@ -84,6 +84,7 @@ def frame_ssim(fake: Tensor, real: Tensor) -> Tensor: # (b,)
     if min(real.shape[-2:]) < 11: return torch.full((len(real),), torch.nan)
     return torch.stack([ssim(a.transpose(0, 1), b.transpose(0, 1)).mean() for a, b in zip((fake.float() + 1)/2, (real + 1)/2)])
 
+# %% ../../nbs/vae/04_video_train.ipynb #b5aaa553
 def by_place(db: Tensor) -> dict[str, Tensor]:  # (b, t) -> (b,) each
     "Of the first frame, and of the four places in a group."
     places = {f'psnr_place_{k}': db[:, k::4].mean(1) for k in range(1, 5) if db.shape[1] > k}
@@ -98,6 +99,7 @@ def judged(learn) -> dict[str, Tensor]:
     scores = dict(psnr=db.mean(1), psnr_floor=floor.mean(1), db_over_floor=db.mean(1) - floor.mean(1), ssim=frame_ssim(fake, real), **by_place(db))
     return scores
 
+# %% ../../nbs/vae/04_video_train.ipynb #ffd97fcb
 class Perceived(Metric):
     "LPIPS, mean over frames."
     def __init__(self, heads: str): self.measure = LPIPS(heads)
@@ -135,6 +137,7 @@ def compare(
         for j, k in enumerate((0, t//2, t - 1)): out.paste(Image.fromarray(pixels(y[0, :, k])), (j*(w + 4), i*(h + 16) + 16))
     return np.asarray(out)
 
+# %% ../../nbs/vae/04_video_train.ipynb #40a0e3cf
 def draw(
     model: nn.Module,
     valid: ValidationClips,
@@ -167,6 +170,7 @@ def objective(cfg: Config) -> tuple[TermLoss, Callable | None, str]:
     parts = [cfg.reconstruction, f'{cfg.kl_weight:g} kl', *([f'{cfg.perceptual_weight:g} {perceive.name}'] if perceive else []), *([f'{cfg.gan_weight:g} patchgan from step {cfg.gan_start}'] if cfg.gan_weight else [])]
     return TermLoss(dict(reconstruction=1., kl=cfg.kl_weight, perceptual=cfg.perceptual_weight)), perceive and perceive.forward, ' + '.join(parts)
 
+# %% ../../nbs/vae/04_video_train.ipynb #87022f2e
 def pictures(learn) -> tuple[Tensor, Tensor]:
     "Frames for the PatchGAN: real, and as the model made them."
     fake = learn.pred.reconstruction.float()
@@ -177,6 +181,7 @@ def adversary(cfg: Config) -> list[Adversary]:
     torch.manual_seed(cfg.seed + 1)
     return [Adversary(PatchGAN(n_layers=2 if min(p.resolution for p in cfg.course.phases) < 48 else 3), pictures, cfg.gan_weight, cfg.gan_start, cfg.gan_lr)]
 
+# %% ../../nbs/vae/04_video_train.ipynb #40d0c8fd
 def data_of(cfg: Config) -> tuple[dict, ValidationClips]:
     "What to train on, and what to judge by."
     formats, last = cfg.course.formats, cfg.course.phases[-1]
@@ -206,6 +211,7 @@ def learner(
         metrics=[*(Average(k, judged) for k in SCORES), *latent_metrics(), *([Perceived(cfg.lpips)] if cfg.lpips else [])],
         cbs=[*callbacks(run, data_report(found) | dict(objective=name), partial(draw, valid=valid), cfg.ema, enter), *adversary(cfg)])
 
+# %% ../../nbs/vae/04_video_train.ipynb #78c0d331
 def fit_base(learn: SeekableLearner, steps: int = 64) -> None:
     "Fit the linear codec on samples of the first phase."
     last = learn.plan.starts[1] - 1
