@@ -129,12 +129,13 @@ def compare(
     x = as_signed(clip[None].to(next(model.parameters()).device))
     ours = model(x).reconstruction; x = x[:, :, :ours.shape[2]]
     rows = {'truth': x, 'floor': model.floor(x), 'ours': ours}
-    t, h, w = x.shape[2:]
+    t, k = x.shape[2], max(1, 144//x.shape[4])
+    h, w = k*x.shape[3], k*x.shape[4]
     out = Image.new('RGB', (3*(w + 4) - 4, 3*(h + 16)), 'white')
     for i, (title, y) in enumerate(rows.items()):
         db = '' if title == 'truth' else f' {frame_psnr(y, x).mean().item():.2f} dB'
         ImageDraw.Draw(out).text((2, i*(h + 16) + 2), title + db, fill='black')
-        for j, k in enumerate((0, t//2, t - 1)): out.paste(Image.fromarray(pixels(y[0, :, k])), (j*(w + 4), i*(h + 16) + 16))
+        for j, at in enumerate((0, t//2, t - 1)): out.paste(Image.fromarray(pixels(y[0, :, at]).repeat(k, 0).repeat(k, 1)), (j*(w + 4), i*(h + 16) + 16))
     return np.asarray(out)
 
 # %% ../../nbs/vae/04_video_train.ipynb #40a0e3cf
