@@ -1,8 +1,9 @@
 """How fast a curriculum of sizes comes to where training at full size comes.
 
     python tests/bench/bench_curriculum.py --minutes 5 --share 0.6 --seed 0
+    python tests/bench/bench_curriculum.py --sizes 48 96 192              sides of 1 to 2 to 4, as in the preset of three phases
 
-Trains the nano video VAE for so many CPU minutes at 128x128 alone, and for that share of them from 64 over 96 to 128, on the
+Trains the nano video VAE for so many CPU minutes at the last size alone, and for that share of them from the first size on, on the
 clips and by the scores of bench_video_vae.py. One thread: set OMP_NUM_THREADS=1. Prints one line of JSON.
 """
 import argparse, json, tempfile
@@ -12,8 +13,6 @@ from bench_video_vae import FIXED, Clock, linked, scored
 from trainlab.engine.run import Run, configure
 from trainlab.vae.video_train import Config, fit_base, learner
 
-FULL = dict(name='full', resolution=128, frames=17, batch_size=4)
-SIZES = [dict(name='small', resolution=64, frames=17, batch_size=4), dict(name='medium', resolution=96, frames=17, batch_size=4), FULL]
 RATES = (5e-4, 4e-4, 3e-4, 0.)
 TIME = (.5, .25, .25)  # share of the curriculum's time
 
@@ -30,16 +29,18 @@ def train(data: Path, root: str, seed: int, phases: list[dict], score: bool) -> 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--minutes', type=float, default=5); p.add_argument('--share', type=float, default=.6); p.add_argument('--seed', type=int, default=0)
+    p.add_argument('--sizes', type=int, nargs=3, default=(64, 96, 128), help='pixels a side, by phase')
     opt = p.parse_args(); torch.set_num_threads(1)
+    sizes = [dict(name=n, resolution=r, frames=17, batch_size=4) for n, r in zip(('small', 'medium', 'full'), opt.sizes)]
     with tempfile.TemporaryDirectory() as root:
         data = linked(Path(root)/'video')
-        train(data, root, 0, [SIZES[0] | dict(steps=3)], False)
-        each = {p['name']: train(data, root, 0, [p | dict(steps=8)], False)[0]/8 for p in SIZES}
+        train(data, root, 0, [sizes[0] | dict(steps=3)], False)
+        each = {p['name']: train(data, root, 0, [p | dict(steps=8)], False)[0]/8 for p in sizes}
         seconds = 60*opt.minutes
-        full_time, full = train(data, root, opt.seed, [FULL | dict(lr=RATES[0], steps=int(seconds/each['full']), warmup=20)], True)
-        phases = [p | dict(lr=a, min_lr=b, steps=int(opt.share*seconds*t/each[p['name']]), warmup=20) for p, t, a, b in zip(SIZES, TIME, RATES, RATES[1:])]
+        full_time, full = train(data, root, opt.seed, [sizes[-1] | dict(lr=RATES[0], steps=int(seconds/each['full']), warmup=20)], True)
+        phases = [p | dict(lr=a, min_lr=b, steps=int(opt.share*seconds*t/each[p['name']]), warmup=20) for p, t, a, b in zip(sizes, TIME, RATES, RATES[1:])]
         time, curriculum = train(data, root, opt.seed, phases, True)
-    print(json.dumps(dict(seed=opt.seed, floor=full['floor'], full=dict(cpu_seconds=round(full_time), psnr=full['psnr']), curriculum=dict(cpu_seconds=round(time), psnr=curriculum['psnr'], steps=[p['steps'] for p in phases]),
+    print(json.dumps(dict(seed=opt.seed, sizes=opt.sizes, floor=full['floor'], full=dict(cpu_seconds=round(full_time), psnr=full['psnr']), curriculum=dict(cpu_seconds=round(time), psnr=curriculum['psnr'], steps=[p['steps'] for p in phases]),
                           time_ratio=round(time/full_time, 3), db_ahead=round(curriculum['psnr'] - full['psnr'], 3))))
 
 
