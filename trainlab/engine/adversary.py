@@ -55,7 +55,7 @@ class Adversary(Callback):
 
     def after_step(self):
         if not self.acts: return
-        if nn.utils.get_total_norm([p.grad for p in self.net.parameters() if p.grad is not None]).isfinite(): self.optimizer.step()
+        if self.learn.precision != 'fp16' or nn.utils.get_total_norm([p.grad for p in self.net.parameters() if p.grad is not None]).isfinite(): self.optimizer.step()
         self.optimizer.zero_grad()
 
 # %% ../../nbs/engine/14_adversary.ipynb #0c49d7ff

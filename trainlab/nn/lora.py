@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'READERS', 'NAME', 'PREFIX', 'unfit', 'targeted', 'weight_norm_of', 'strip_weight_norm', 'put_weight_norm',
            'factors', 'zeroed', 'lengths', 'direction', 'adapted_weight', 'WeightConv', 'conv_adapter', 'adapters',
            'trainable', 'Adapted', 'inject', 'refuse_zeros', 'has_zeros', 'add_lora', 'absorb', 'report_rounding',
-           'merge_lora', 'settle_lengths', 'enable_lora', 'fold_lora', 'base_names', 'across', 'within', 'save_adapter',
+           'merge_lora', 'settle_lengths', 'enable_lora', 'fold_lora', 'across', 'within', 'save_adapter',
            'differences', 'read_adapter', 'load_adapter', 'copied', 'merged_weights']
 
 # %% ../../nbs/nn/03_lora.ipynb #145b4637
@@ -290,11 +290,6 @@ def fold_lora(model: nn.Module) -> nn.Module:
     for layer in full: zeroed(layer).zero_(); settle_lengths(layer)
     enable_lora(model, False)
     return model
-
-def base_names(model: nn.Module) -> tuple[str, ...]:
-    "Parameters that are not the adapter's: what a full phase trains."
-    own = {id(p) for m in adapters(model).values() for n, p in m.named_parameters() if not n.startswith('base_layer.')}
-    return tuple(n for n, p in model.named_parameters() if id(p) not in own)
 
 # %% ../../nbs/nn/03_lora.ipynb #c20d046f
 PREFIX = 'base_model.model.'  # as a PeftModel names what is inside it

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..engine.plan import fold
 from ..media.audio import cached_audio, probe, read_audio, with_channels
 from ..media.samples import SOUND_RATE, sample_sounds
-from ..media.video import MediaError
+from ..media.video import MediaError, find_files
 
 # %% ../../nbs/vae/05_audio_data.ipynb #edf6b3d4
 class DataError(MediaError):
@@ -26,18 +26,9 @@ class DataError(MediaError):
 
 SOUNDS = ('.wav', '.flac', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.m4a', '.aac', '.mp4', '.mkv', '.mov', '.webm', '.avi')
 
-def find_sounds(
-    data,     # a folder (with folders in it), a file, or a list of files
-) -> list:    # paths, sorted
-    "The sound files there are."
-    if isinstance(data, (list, tuple)): return [Path(p) for p in data]
-    data = Path(data).expanduser()
-    if data.is_file(): return [data]
-    if not data.exists(): raise DataError(f'{data}: no such folder. Check the path, or leave data empty for the built-in sounds.')
-    found = sorted(p for p in data.rglob('*') if p.suffix.lower() in SOUNDS and p.is_file() and not p.name.startswith('.'))
-    if found: return found
-    others = sorted({p.suffix or p.name for p in data.rglob('*') if p.is_file()})
-    raise DataError(f'{data}: no sounds in it, ' + (f'only {", ".join(others[:5])}' if others else 'it is empty') + f'. Expected files of {" ".join(SOUNDS)}')
+def find_sounds(data) -> list:
+    "The sound files and videos there are, as `find_files` finds them."
+    return find_files(data, SOUNDS, 'sounds')
 
 # %% ../../nbs/vae/05_audio_data.ipynb #95121429
 MEMORY = 2**29  # bytes of decoded sound that are held; what is more is mapped from disk

@@ -15,24 +15,21 @@ import numpy as np, torch
 import yaml
 from PIL import Image, ImageDraw
 from pydantic import Field, field_validator
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from ..engine.device import choose
 from ..engine.learner import Average, SeekableLearner, once
 from ..engine.loader import FixedLoader, Loader
-from ..engine.records import say
 from ..engine.run import Run, RunError, anytime, configure
-from ..engine.train import callbacks, train_run
+from ..engine.train import callbacks, read_model, train_run
 from ..media.audio import read_audio, write_audio
-from ..nn.lora import trainable
 from ..nn.losses import spectral_power
 from ..nn.metrics import log_spectrum_db, mel_distance, mr_stft, si_sdr
 from ..nn.optim import Muon
 from .audio_data import Recording, SoundSource, WholeSounds, data_fingerprint, data_report, gain, recordings, split
 from .audio_model import SIZES, AudioVAE, audio_model
-from .base import LatentStatistics, TermLoss
+from .base import TermLoss
 from .curriculum import AudioPhase, Curriculum, VAEConfig, latent_metrics
-from .finetune import adapt, enter, start_adapted, write_adapted
+from .finetune import adapt, enter, start_adapted, write_adapted, write_latents
 
 # %% ../../nbs/vae/07_audio_train.ipynb #574c13ef
 class Config(VAEConfig):
@@ -160,7 +157,6 @@ def learner(
     train, held = splits(cfg)
     found, valid, device = sources(cfg, train), WholeSounds(held, level=cfg.level), choose(cfg.device)
     model = adapt(build(cfg, train[0].rate), cfg)
-    if cfg.adapts: n, m = trainable(model); say(f'An adapter of {n:,} numbers trains beside {m - n:,} that are frozen: {n/m:.2%}.')
     loader = Loader(cfg.course.plan(len(next(iter(found.values()))), cfg.seed), found, cfg.workers, device)
     weights = dict(reconstruction=1., kl=cfg.kl_weight, spectral=cfg.spectral_weight)
     return SeekableLearner(loader, model, TermLoss(weights), FixedLoader(valid, 1, cfg.seed, device),
@@ -174,16 +170,12 @@ def fit_base(learn: SeekableLearner) -> None:
     sounds = WholeSounds(source.found, 60., source.level)
     learn.model.fit_base(x[None] for x, in map(sounds.item, range(len(sounds))))
 
-@torch.no_grad()
 def write(run: Run, learn: SeekableLearner) -> None:
     "The finished weights, an adapter if it was one, and a folder that diffusers loads."
     write_adapted(run, learn)
-    model, statistics = AudioVAE.from_config(learn.model.config).eval(), LatentStatistics()
-    model.load_state_dict(load_file(run.path/'model'/'model.safetensors'))
-    for x, in FixedLoader(learn.dls.valid.source): statistics.add(model.encode(x))
-    model.register_to_config(scaling_factor=statistics.scaling_factor)
-    model.save_pretrained(run.path/'model'/'diffusers')
-    run.note(latents=dict(kl_per_dim=statistics.kl_per_dim.tolist(), mean=statistics.latent_mean.tolist(), std=statistics.latent_std.tolist(), scaling_factor=statistics.scaling_factor))
+    model = AudioVAE.from_config(learn.model.config)
+    model.load_state_dict(read_model(run, Config)[1])
+    write_latents(run, learn, model)
 
 def train(cfg: Config) -> Run:
     "Train the run that `cfg` names, or go on with it, to its end."

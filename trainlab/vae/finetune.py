@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIBRARIES', 'class_by_name', 'checked', 'by_name', 'model_class', 'from_folder', 'core', 'adapt', 'adapted', 'enter',
-           'plain_weights', 'start_adapted', 'write_adapted']
+           'plain_weights', 'start_adapted', 'write_adapted', 'write_latents']
 
 # %% ../../nbs/vae/08_finetune.ipynb #5ba4348a
 import importlib, inspect, json, os
@@ -16,9 +16,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from ..engine.learner import SeekableLearner
+from ..engine.loader import FixedLoader
 from ..engine.plan import Phase
+from ..engine.records import say
 from ..engine.run import Run, RunError, load_weights, write_text
 from ..engine.train import start_from
+from ..nn.lora import adapters, add_lora, copied, enable_lora, fold_lora, merge_lora, merged_weights, read_adapter, save_adapter, settle_lengths, strip_weight_norm, trainable, zeroed
+from .base import LatentStatistics
 from .video import DiffusersVAE
 
 # %% ../../nbs/vae/08_finetune.ipynb #5497e7ac
@@ -85,20 +89,20 @@ def adapt(
     model: nn.Module,
     cfg,              # of a run: training_mode, phases, targets, rank, alpha, dora, rslora
 ) -> nn.Module:       # the same
-    "Give the model an adapter if the config trains one."
+    "Give the model an adapter if the config trains one, and say how large it is."
     if cfg.adapts:
-        from trainlab.nn.lora import add_lora
         add_lora(core(model), cfg.targets, cfg.rank, cfg.alpha, dora=cfg.dora, rslora=cfg.rslora, blank=True)
+        n, total = trainable(model)
+        say(f'An adapter of {n:,} numbers trains beside {total - n:,} that are frozen: {n/total:.2%}.')
     return model
 
 def adapted(model: nn.Module) -> bool:
     "Whether the model has an adapter."
-    return any(hasattr(m, 'lora_A') for m in model.modules())
+    return bool(adapters(model))
 
 def enter(model: nn.Module, phase: Phase) -> None:
     "As a phase begins or is taken up: adapters act in those that train them, and are folded in all others."
     if not adapted(model): return
-    from trainlab.nn.lora import enable_lora, fold_lora
     enable_lora(model) if any('lora_' in pattern for pattern in phase.train) else fold_lora(model)
 
 # %% ../../nbs/vae/08_finetune.ipynb #c8767e7e
@@ -108,7 +112,6 @@ def plain_weights(
 ) -> dict[str, Tensor]:
     "The weights, under the model's own names."
     if (Path(source)/'adapter_config.json').is_file():
-        from trainlab.nn.lora import merged_weights, read_adapter
         base = read_adapter(source)[0].base_model_name_or_path
         if not base: raise RunError(f'{source} is an adapter that does not say what it belongs to. Save it with base=, or write base_model_name_or_path into its adapter_config.json.')
         model.load_state_dict(plain_weights(base, model))
@@ -127,7 +130,6 @@ def start_adapted(
 ) -> None:
     "Begin with weights from elsewhere, whether or not there is an adapter on either side."
     if not adapted(model): model.load_state_dict(plain_weights(source, model)); return
-    from trainlab.nn.lora import adapters, copied, merge_lora, settle_lengths, strip_weight_norm
     plain, layers = copied(model), adapters(model)
     merge_lora(core(plain)); plain.load_state_dict(plain_weights(source, plain))
     for name, (made, _) in core(model).before_lora['normed'].items(): strip_weight_norm(core(plain).get_submodule(name), made)
@@ -140,14 +142,27 @@ def start_adapted(
 # %% ../../nbs/vae/08_finetune.ipynb #5a2b2927
 def write_adapted(run: Run, learn: SeekableLearner) -> None:
     "Put the finished, merged weights into the run's `model/`, and an adapter into `model/adapter/`."
-    from trainlab.nn.lora import adapters, copied, merge_lora, save_adapter, zeroed
     folder = run.path/'model'
     folder.mkdir(exist_ok=True)
     with learn.averaged(): model = copied(learn.model)
-    layers = adapters(model).values() if adapted(model) else ()
+    layers = adapters(model).values()
     if any(zeroed(m).any() for m in layers): save_adapter(core(model), folder/'adapter', run.config.init_from)
     if layers: merge_lora(core(model.float()))
     fresh = folder/'.model.safetensors'
     save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, fresh)
     os.replace(fresh, folder/'model.safetensors')
     write_text(folder/'config.yaml', run.yaml())
+
+@torch.no_grad()
+def write_latents(
+    run: Run,
+    learn: SeekableLearner,
+    model: nn.Module,  # the finished one, as it was written
+) -> None:
+    "Measure the latents of the validation set, and write the folder that diffusers reads, with what gives them unit variance."
+    statistics, vae = LatentStatistics(), core(model.to(learn.device).eval())
+    for x, in FixedLoader(learn.dls.valid.source, device=learn.device): statistics.add(model.encode(x))
+    if 'latents_std' in vae.config: vae.register_to_config(latents_mean=statistics.latent_mean.tolist(), latents_std=statistics.latent_std.tolist())
+    else: vae.register_to_config(scaling_factor=statistics.scaling_factor)
+    vae.save_pretrained(run.path/'model'/'diffusers')
+    run.note(latents=dict(kl_per_dim=statistics.kl_per_dim.tolist(), mean=statistics.latent_mean.tolist(), std=statistics.latent_std.tolist(), scaling_factor=statistics.scaling_factor))

@@ -25,12 +25,11 @@ from ..engine.records import say
 from ..engine.run import Run, anytime
 from ..engine.train import callbacks, read_model, train_run
 from ..nn.discriminator import PatchGAN
-from ..nn.lora import trainable
 from ..nn.metrics import as_saved, ssim
 from ..nn.perceptual import LPIPS, Perceptual
-from .base import LatentStatistics, TermLoss
+from .base import TermLoss
 from .curriculum import Curriculum, VAEConfig, VideoPhase, latent_metrics
-from .finetune import adapt, by_name, enter, start_adapted, write_adapted
+from .finetune import adapt, by_name, enter, start_adapted, write_adapted, write_latents
 from .video import DiffusersVAE, VideoVAE, as_signed, rates, sampled_frames, video_vae
 from .video_data import ValidationClips, data_fingerprint, data_report, sources, validation
 
@@ -204,9 +203,6 @@ def learner(
         lengths = [t for _, t in course.formats.values()]
         for t in sorted({min(lengths), max(lengths), valid.frames}):
             if lost := model.truncation(t): say(f'{cfg.model} returns {t - lost} of {t} frames: the last {lost} are neither trained on nor scored.')
-    if cfg.adapts:
-        n, m = trainable(model)
-        say(f'An adapter of {n:,} numbers trains beside {m - n:,} that are frozen: {n/m:.2%}.')
     return SeekableLearner(loader, model, loss, FixedLoader(valid, 1, cfg.seed, device), validate_every=cfg.preview_every or loader.plan.total,
         opt_func=lambda params: torch.optim.AdamW(rates(model), lr=cfg.lr, betas=(.9, .95), weight_decay=cfg.weight_decay, fused=True), precision=cfg.precision, clip=cfg.clip,
         metrics=[*(Average(k, judged) for k in SCORES), *latent_metrics(), *([Perceived(cfg.lpips)] if cfg.lpips else [])],
@@ -221,14 +217,7 @@ def fit_base(learn: SeekableLearner, steps: int = 64) -> None:
 def write(run: Run, learn: SeekableLearner) -> None:
     "The finished weights, an adapter if it was one, and a folder that diffusers loads, with the scaling factor of the validation clips."
     write_adapted(run, learn)
-    model, statistics = load_model(run, run.config.device)[0], LatentStatistics()
-    with torch.no_grad():
-        for x, in FixedLoader(learn.dls.valid.source, device=learn.device): statistics.add(model.encode(x))
-    vae = model.vae if isinstance(model, DiffusersVAE) else model
-    if 'latents_std' in vae.config: vae.register_to_config(latents_mean=statistics.latent_mean.tolist(), latents_std=statistics.latent_std.tolist())
-    else: vae.register_to_config(scaling_factor=statistics.scaling_factor)
-    vae.save_pretrained(run.path/'model'/'diffusers')
-    run.note(latents=dict(kl_per_dim=statistics.kl_per_dim.tolist(), mean=statistics.latent_mean.tolist(), std=statistics.latent_std.tolist(), scaling_factor=statistics.scaling_factor))
+    write_latents(run, learn, load_model(run, 'cpu')[0])
 
 def train(cfg: Config) -> Run:
     "Train the run that `cfg` names, or go on with it, to its end."
