@@ -16,6 +16,6 @@ setup(
     packages=find_packages(include=['trainlab', 'trainlab.*']), python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(), extras_require=extras, zip_safe=False,
     entry_points={'console_scripts': ['trainlab_upscale = trainlab.vsr.upscale:main'],
-                  'papermill.engine': ['trainlab = trainlab.engine.job:Engine'],
+                  'papermill.engine': ['trainlab = trainlab.launch.job:Engine'],
                   'nbdev': [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
 )

@@ -14,13 +14,14 @@ import argparse, itertools, json, os, random, signal, sys, tempfile, time
 import numpy as np, torch
 from torch import nn
 from trainlab.engine import checkpoint
-from trainlab.engine.checkpoint import load
+from trainlab.run.checkpoint import load
 from trainlab.engine.learner import SeekableLearner
 from trainlab.engine.loader import FixedLoader, Loader
 from trainlab.engine.plan import Bucket, Phase, Plan
-from trainlab.engine.run import Run, RunConfig, configure
-from trainlab.engine.train import callbacks, train_run
-from trainlab.vae import video, video_train
+from trainlab.run.folder import Run, RunConfig, configure
+from trainlab.system import callbacks, train_run
+from trainlab.video_vae import model as video
+from trainlab.video_vae import train as video_train
 
 STEPS = 80
 PHASES = [dict(name='adapter', mode='lora', transition='loss_plateau', steps=40, window=4, patience=1, threshold=.5, resolution=16, min_frames=1, max_frames=5, batch_size=4, lr=1e-3, warmup=3),

@@ -1,7 +1,7 @@
 "Bits flipped and files cut at random places of the newest checkpoint: each one noticed, the one before used."
 import random, shutil, warnings
 import pytest, torch
-from trainlab.engine.checkpoint import Checkpoints
+from trainlab.run.checkpoint import Checkpoints
 
 
 @pytest.mark.parametrize('part', range(4))

@@ -2,9 +2,10 @@
 import json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 import pytest, yaml
-from trainlab.engine.checkpoint import verify
-from trainlab.engine.run import configure
-from trainlab.vae import audio_train, video_train
+from trainlab.run.checkpoint import verify
+from trainlab.run.folder import configure
+from trainlab.audio_vae import train as audio_train
+from trainlab.video_vae import train as video_train
 from trainlab.vsr import train as vsr_train
 
 REPO = Path(__file__).parent.parent

@@ -17,13 +17,13 @@ import numpy as np, soundfile, torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
-from trainlab.engine.run import Run, configure
+from trainlab.run.folder import Run, configure
 from trainlab.media.samples import media_folder
 from trainlab.nn.losses import spectral_loss
 from trainlab.nn.metrics import log_spectrum_db, si_sdr
-from trainlab.vae.audio_data import SoundSource, WholeSounds, recordings, split
-from trainlab.vae.audio_model import AudioVAE
-from trainlab.vae.audio_train import Config, build, floor, learner, train
+from trainlab.audio_vae.data import SoundSource, WholeSounds, recordings, split
+from trainlab.audio_vae.model import AudioVAE
+from trainlab.audio_vae.train import Config, build, floor, learner, train
 
 VALID = '*_[0-4].wav'
 

@@ -10,8 +10,8 @@ import argparse, json, tempfile
 from pathlib import Path
 import torch
 from bench_video_vae import FIXED, Clock, linked, scored
-from trainlab.engine.run import Run, configure
-from trainlab.vae.video_train import Config, fit_base, learner
+from trainlab.run.folder import Run, configure
+from trainlab.video_vae.train import Config, fit_base, learner
 
 RATES = (5e-4, 4e-4, 3e-4, 0.)
 TIME = (.5, .25, .25)  # share of the curriculum's time

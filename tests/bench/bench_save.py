@@ -7,7 +7,7 @@ Interleaved with `torch.save` of the same state, which is what stops a plain loo
 import argparse, statistics, tempfile, time
 from pathlib import Path
 import torch
-from trainlab.engine.checkpoint import Checkpoints
+from trainlab.run.checkpoint import Checkpoints
 
 
 def main() -> None:

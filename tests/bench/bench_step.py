@@ -11,8 +11,8 @@ from torch import nn
 from trainlab.engine.device import autocast
 from trainlab.engine.learner import SeekableLearner
 from trainlab.engine.loader import Loader
-from trainlab.engine.run import Run, configure
-from trainlab.engine.train import callbacks
+from trainlab.run.folder import Run, configure
+from trainlab.system import callbacks
 from trainlab.vsr.data import sources
 from trainlab.vsr.train import Config, build, loss_of, plan
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np, torch
 from fastai.callback.core import Callback
 from trainlab.engine.device import autocast
-from trainlab.engine.run import Run, configure
+from trainlab.run.folder import Run, configure
 from trainlab.media.frames import cached_frames
 from trainlab.media.samples import media_folder
-from trainlab.vae.base import LatentStatistics
-from trainlab.vae.video import DiffusersVAE, as_signed
-from trainlab.vae.video_data import ValidationClips
-from trainlab.vae.video_train import Config, fit_base, frame_psnr, learner
+from trainlab.nn.latents import LatentStatistics
+from trainlab.video_vae.model import DiffusersVAE, as_signed
+from trainlab.video_vae.data import ValidationClips
+from trainlab.video_vae.train import Config, fit_base, frame_psnr, learner
 
 WAN = dict(base_dim=16, dim_mult=[1, 3, 4, 4], z_dim=16)  # 4 % smaller than our nano; widths that 16 divides, which convolutions are fastest with
 HELD = ('asl_book.mkv', 'bikes.mp4')

@@ -19,8 +19,8 @@ from ..engine.device import autocast, choose
 from ..engine.learner import Average, SeekableLearner, once
 from ..engine.loader import FixedLoader, Loader
 from ..engine.plan import SCHEDULES, Bucket, Epochs, Phase, Plan
-from ..engine.run import Run, RunConfig, anytime
-from ..engine.train import callbacks, read_model, train_run
+from ..run.folder import Run, RunConfig, anytime
+from ..system import callbacks, read_model, train_run
 from ..nn.blocks import bicubic_up
 from ..nn.losses import restoration_loss
 from ..nn.metrics import luma, psnr, ssim

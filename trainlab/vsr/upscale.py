@@ -14,7 +14,7 @@ import torch
 from fastcore.script import call_parse
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from ..engine.run import RunError
+from ..run.folder import RunError
 from ..media.video import MediaError, probe, stream_frames, write_video
 from ..nn.blocks import warp
 from ..nn.metrics import luma
