@@ -15,7 +15,8 @@ from pydantic import Field
 from ..run.folder import Run, RunConfig, RunError, anytime, configure
 from ..system import train_run
 from . import train as video_train
-from ..callbacks.adapters import class_by_name, model_class, start_adapted
+from ..callbacks.adapters import start_adapted
+from ..nn.pretrained import class_by_name, model_class
 from .model import SIZES, as_signed
 from .data import data_fingerprint
 

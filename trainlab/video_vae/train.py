@@ -29,7 +29,8 @@ from ..nn.metrics import as_saved, ssim
 from ..nn.perceptual import LPIPS, Perceptual
 from ..nn.latents import TermLoss
 from ..engine.phases import Curriculum, VAEConfig, VideoPhase, latent_metrics
-from ..callbacks.adapters import adapt, by_name, enter, start_adapted, write_adapted, write_latents
+from ..callbacks.adapters import adapt, enter, start_adapted, write_adapted, write_latents
+from ..nn.pretrained import by_name
 from .model import DiffusersVAE, VideoVAE, as_signed, rates, sampled_frames, video_vae
 from .data import ValidationClips, data_fingerprint, data_report, sources, validation
 
