@@ -8,20 +8,22 @@ __all__ = ['Adversary']
 # %% ../../nbs/callbacks/05_adversary.ipynb #a3fce656
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 import torch
 from fastai.callback.core import Callback
 from fastcore.basics import patch
 from torch import Tensor, nn
-from ..run.folder import load_weights
+from ..engine.state import load_slots, slots
 from ..nn.discriminator import discriminator_loss, generator_loss
+from ..run.weights import load_weights
 
 # %% ../../nbs/callbacks/05_adversary.ipynb #07b4a337
 class Adversary(Callback):
     "Trains a discriminator beside the learner, and adds what it thinks to the loss."
-    order, run_valid = 20, False
+    run_valid = False
     def __init__(self,
         net: nn.Module,              # (b, c, h, w) -> an answer for each patch
-        pick: Callable,              # (learner) -> real, fake: pictures of the batch, and the same as the model made them
+        pick: Callable,              # (learner) -> real, fake: pictures of the batch, and as the model made them
         weight: float = .05,         # of its term in the learner's loss
         start: int = 0,              # optimizer step at which it begins
         lr: float = 2e-4,            # its own, constant
@@ -29,10 +31,14 @@ class Adversary(Callback):
         opt_func: Callable = partial(torch.optim.Adam, betas=(.5, .9)),  # (parameters, lr) -> torch optimizer
     ):
         generator_loss(torch.zeros(1), kind)
-        self.net, self.pick, self.weight, self.start, self.rate, self.kind, self.opt_func, self.optimizer = net, pick, weight, start, lr, kind, opt_func, None
+        self.net, self.pick, self.weight, self.start = net, pick, weight, start
+        self.rate, self.kind, self.opt_func = lr, kind, opt_func
+        self.optimizer: torch.optim.Optimizer | None = None
 
     @property
-    def acts(self) -> bool: return self.learn.planned.step >= self.start
+    def acts(self) -> bool:
+        "Whether it has begun."
+        return self.learn.planned.step >= self.start
 
     def before_fit(self):
         self.net.to(self.learn.device).train()
@@ -42,7 +48,8 @@ class Adversary(Callback):
         if not self.acts: return
         planned = self.learn.planned
         real, fake = self.pick(self.learn)
-        if real.shape != fake.shape: raise ValueError(f'pick gave {tuple(real.shape)} for real and {tuple(fake.shape)} for fake: equal shapes expected.')
+        if real.shape != fake.shape: raise ValueError(
+            f'pick gave {tuple(real.shape)} for real and {tuple(fake.shape)} for fake: equal shapes expected.')
         with torch.autocast(self.learn.device.type, enabled=False), torch.enable_grad():
             self.net.requires_grad_(False)
             convinced = generator_loss(self.net(fake.float()), self.kind)
@@ -55,36 +62,25 @@ class Adversary(Callback):
 
     def after_step(self):
         if not self.acts: return
-        if self.learn.precision != 'fp16' or nn.utils.get_total_norm([p.grad for p in self.net.parameters() if p.grad is not None]).isfinite(): self.optimizer.step()
+        grads = [p.grad for p in self.net.parameters() if p.grad is not None]
+        if self.learn.precision != 'fp16' or nn.utils.get_total_norm(grads).isfinite(): self.optimizer.step()
         self.optimizer.zero_grad()
 
 # %% ../../nbs/callbacks/05_adversary.ipynb #0c49d7ff
 @patch
-def _slots(self: Adversary) -> list[tuple[int, str, object]]:
-    "Optimizer memory: parameter number, name, value."
-    params = [p for g in self.optimizer.param_groups for p in g['params']]
-    return [(i, k, v) for i, p in enumerate(params) for k, v in self.optimizer.state.get(p, {}).items()]
+def state_dict(self: Adversary) -> dict[str, Any]:
+    return dict(optimizer=slots(self.optimizer)[1] if self.optimizer else [])
 
 @patch
-def state_dict(self: Adversary) -> dict:
-    return dict(optimizer=[[i, k, v] for i, k, v in self._slots() if not torch.is_tensor(v)] if self.optimizer else [])
-
-@patch
-def load_state_dict(self: Adversary, state: Mapping):
-    params = [p for g in self.optimizer.param_groups for p in g['params']]
-    self.optimizer.state.clear()
-    for i, k, v in state['optimizer']: self.optimizer.state[params[i]][k] = v
+def load_state_dict(self: Adversary, state: Mapping[str, Any]) -> None: self.rest = state['optimizer']
 
 @patch
 def tensors(self: Adversary) -> dict[str, Tensor]:
-    slots = {f'optimizer.{i}.{k}': v for i, k, v in self._slots() if torch.is_tensor(v)} if self.optimizer else {}
-    return {f'net.{k}': v for k, v in self.net.state_dict().items()} | slots
+    memory = slots(self.optimizer)[0] if self.optimizer else {}
+    return {f'net.{k}': v for k, v in self.net.state_dict().items()} | {f'optimizer.{k}': v for k, v in memory.items()}
 
 @patch
-def load_tensors(self: Adversary, tensors: Mapping[str, Tensor]):
-    parts = {part: {k.removeprefix(f'{part}.'): v for k, v in tensors.items() if k.startswith(f'{part}.')} for part in ('net', 'optimizer')}
-    load_weights(self.net, parts['net'], 'The discriminator of the checkpoint')
-    params = [p for g in self.optimizer.param_groups for p in g['params']]
-    for name, v in parts['optimizer'].items():
-        i, k = name.split('.', 1); p = params[int(i)]
-        self.optimizer.state[p][k] = torch.empty_like(p, dtype=v.dtype).copy_(v) if v.dim() else v.clone()
+def load_tensors(self: Adversary, tensors: Mapping[str, Tensor]) -> None:
+    of = lambda part: {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
+    load_weights(self.net, of('net.'), 'The discriminator of the checkpoint')
+    load_slots(self.optimizer, of('optimizer.'), self.rest)

@@ -6,14 +6,17 @@
 __all__ = ['check_patterns', 'set_trainable', 'Phases', 'largest', 'rehearse']
 
 # %% ../../nbs/callbacks/00_phases.ipynb #6bd287c7
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import Any
 import torch
 from fastai.callback.core import Callback
+from fastcore.basics import patch
 from torch import nn
+from .ema import copied_state
 from ..engine.device import autocast
-from ..engine.learner import EMA, SeekableLearner
+from ..engine.learner import SeekableLearner
 from ..engine.plan import Phase, Plateau
 from ..run.folder import RunError
 
@@ -27,7 +30,8 @@ def check_patterns(
     for pattern in patterns:
         if not any(fnmatchcase(n, pattern) for n in names):
             near = get_close_matches(pattern, names, 3, .3) or names[:3]
-            raise ValueError(f'Pattern {pattern!r} matches none of the {len(names)} parameters. Near it: {", ".join(near)}.')
+            raise ValueError(f'Pattern {pattern!r} matches none of the {len(names)} parameters. '
+                             f'Near it: {", ".join(near)}.')
 
 def set_trainable(
     model: nn.Module,
@@ -41,22 +45,28 @@ def set_trainable(
 # %% ../../nbs/callbacks/00_phases.ipynb #4eab7daf
 class Phases(Callback):
     "Applies each phase as it begins, and ends one that waits for a plateau."
-    order, run_valid = 0, False
+    run_valid = False
     def __init__(self,
-        enter: Callable[[nn.Module, Phase], None] | None = None,  # what else to do to the model as a phase begins, or is taken up again: twice must be as once
-    ): self.enter, self.phase, self.smooth, self.best, self.looks, self.own = enter, None, None, float('inf'), 0, None
+        enter: Callable[[nn.Module, Phase], None] | None = None,  # what else to do to the model as a phase begins, or is
+    ):                                                            # taken up again: twice must be as once
+        self.enter = enter
+        self.phase, self.own = None, None                           # its name; the loss's own weights
+        self.smooth, self.best, self.looks = None, float('inf'), 0  # of a plateau
 
     def before_fit(self):
-        if self.own is None and hasattr(self.learn.loss_func, 'weights'): self.own = dict(self.learn.loss_func.weights)
+        weights = getattr(self.learn.loss_func, 'weights', None)
+        if self.own is None and weights is not None: self.own = dict(weights)
         for phase in self.learn.plan.phases: self.check(phase)
 
-    def check(self, phase: Phase):
+    def check(self, phase: Phase) -> None:
         "What a phase names must be there now, not be missed after days."
         check_patterns(self.learn.model, phase.train)
         if not phase.loss_weights: return
-        if self.own is None: raise TypeError(f'phase {phase.name!r} sets loss_weights, but {self.learn.loss_func} has no weights to set.')
+        if self.own is None:
+            raise TypeError(f'phase {phase.name!r} sets loss_weights, but {self.learn.loss_func} has no weights to set.')
         unknown = [k for k, _ in phase.loss_weights if k not in self.own]
-        if unknown: raise ValueError(f'phase {phase.name!r}: loss_weights names {", ".join(unknown)}; the loss has the terms {", ".join(self.own)}.')
+        if unknown: raise ValueError(f'phase {phase.name!r}: loss_weights names {", ".join(unknown)}; '
+                                     f'the loss has the terms {", ".join(self.own)}.')
 
     def before_batch(self):
         phase = self.learn.planned.phase
@@ -66,55 +76,65 @@ class Phases(Callback):
         self.apply(phase)
 
     def before_validate(self):
-        if self.phase is not None or not self.learn.step: return   # else taken up where a validation comes before the next step
+        if self.phase is not None or not self.learn.step: return   # else taken up just before a validation
         self.before_fit()
         phase = self.learn.plan(self.learn.step - 1).phase
         self.phase = phase.name
         self.apply(phase)
 
-    def apply(self, phase: Phase):
-        if self.enter:
-            self.enter(self.learn.model, phase)
-            for cb in self.learn.cbs:
-                if isinstance(cb, EMA) and cb.average is not None: cb.change(lambda model: self.enter(model, phase))
-        set_trainable(self.learn.model, phase.train)
-        if self.own is not None: self.learn.loss_func.weights = self.own | dict(phase.loss_weights)
-
     def after_step(self):
-        until, planned = self.learn.planned.phase.until, self.learn.planned
+        until, length = self.learn.planned.phase.until, self.learn.planned.phase_step + 1
         if not isinstance(until, Plateau): return
         loss = self.learn.step_loss.float()
         self.smooth = loss.clone() if self.smooth is None else torch.lerp(self.smooth, loss, 1/until.window)
-        if (planned.phase_step + 1) % until.window == 0 and self.ended(until): self.learn.replan(self.learn.plan.with_end(self.phase, planned.phase_step + 1))
+        if length % until.window == 0 and self.ended(until):
+            self.learn.replan(self.learn.plan.with_end(self.phase, length))
 
-    def ended(self, until: Plateau) -> bool:
-        "One look at the smoothed loss; the only time it is fetched."
-        smooth = self.smooth.item()
-        fell = smooth < self.best - abs(self.best)*until.threshold if self.best != float('inf') else True
-        self.best, self.looks = min(self.best, smooth), 0 if fell else self.looks + 1
-        return self.looks >= until.patience
+# %% ../../nbs/callbacks/00_phases.ipynb #41300c4b
+@patch
+def apply(self: Phases, phase: Phase) -> None:
+    "Make the model, every copy of its weights, and the loss those of a phase."
+    if self.enter:
+        enter = lambda model: self.enter(model, phase)
+        enter(self.learn.model)
+        for cb in self.learn.cbs:
+            if hasattr(cb, 'change'): cb.change(enter)
+    set_trainable(self.learn.model, phase.train)
+    if self.own is not None: self.learn.loss_func.weights = self.own | dict(phase.loss_weights)
 
-    def state_dict(self):
-        return dict(phase=self.phase, smooth=None if self.smooth is None else self.smooth.item(), best=self.best, looks=self.looks)
+@patch
+def ended(self: Phases, until: Plateau) -> bool:
+    "One look at the smoothed loss; the only time it is fetched."
+    smooth = self.smooth.item()
+    fell = self.best == float('inf') or smooth < self.best - abs(self.best)*until.threshold
+    self.best, self.looks = min(self.best, smooth), 0 if fell else self.looks + 1
+    return self.looks >= until.patience
 
-    def load_state_dict(self, state):
-        self.best, self.looks = state['best'], state['looks']
-        self.smooth = None if state['smooth'] is None else torch.tensor(state['smooth'], device=self.learn.device)
-        self.phase = None  # apply it again
+@patch
+def state_dict(self: Phases) -> dict[str, Any]:
+    smooth = None if self.smooth is None else self.smooth.item()
+    return dict(phase=self.phase, smooth=smooth, best=self.best, looks=self.looks)
+
+@patch
+def load_state_dict(self: Phases, state: Mapping[str, Any]) -> None:
+    self.best, self.looks, smooth = state['best'], state['looks'], state['smooth']
+    self.smooth = None if smooth is None else torch.tensor(smooth, device=self.learn.device)
+    self.phase = None  # apply it again
 
 # %% ../../nbs/callbacks/00_phases.ipynb #b0047966
 def largest(learn: SeekableLearner, i: int) -> tuple[str, tuple[torch.Tensor, ...]]:
-    "The kind of sample of phase `i` whose batch has the most numbers, and one such batch."
+    "The bucket of phase `i` whose batch has the most numbers, and one such batch."
     plan, made = learn.plan, {}
-    for s in range(plan.starts[i], min(plan.starts[i + 1], plan.starts[i] + 20*len(plan.phases[i].buckets))):
+    buckets = len(plan.phases[i].buckets)
+    for s in range(plan.starts[i], min(plan.starts[i + 1], plan.starts[i] + 20*buckets)):
         name = plan(s).bucket.name
         if name not in made: made[name] = learn.loader.one_batch(s)
-        if len(made) == len(plan.phases[i].buckets): break
+        if len(made) == buckets: break
     return max(made.items(), key=lambda kv: sum(t.numel() for t in kv[1]))
 
 def rehearse(learn: SeekableLearner) -> None:
     "Forward and backward once for the largest batch of every phase; raises `RunError` where memory does not suffice."
-    model, kept = learn.model, {k: v.detach().clone() for k, v in learn.model.state_dict().items()}
+    model, kept = learn.model, copied_state(learn.model)
     own = dict(getattr(learn.loss_func, 'weights', {}))
     for i, phase in enumerate(learn.plan.phases):
         name, batch = largest(learn, i)
@@ -122,10 +142,14 @@ def rehearse(learn: SeekableLearner) -> None:
         if own: learn.loss_func.weights = own | dict(phase.loss_weights)
         inputs = getattr(learn.dls, 'n_inp', 1 if len(batch) == 1 else len(batch) - 1)
         try:
-            with autocast(learn.device, learn.precision): loss = learn.loss_func(model.train()(*batch[:inputs]), *batch[inputs:])
+            with autocast(learn.device, learn.precision):
+                loss = learn.loss_func(model.train()(*batch[:inputs]), *batch[inputs:])
             loss.backward()
         except torch.OutOfMemoryError as e:
-            raise RunError(f'phase {phase.name!r} does not fit into memory: a micro-batch of {name} has the shape {tuple(batch[0].shape)}. Lower its batch_size and raise accumulate, turn checkpointing on, or make its samples smaller.') from e
+            raise RunError(
+                f'phase {phase.name!r} does not fit into memory: a micro-batch of {name} has the shape '
+                f'{tuple(batch[0].shape)}. Lower its batch_size and raise gradient_accumulation, turn checkpointing on, '
+                'or make its samples smaller.') from e
         finally: model.zero_grad(set_to_none=True)
     model.load_state_dict(kept)
     if own: learn.loss_func.weights = own

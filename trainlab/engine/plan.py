@@ -60,7 +60,7 @@ class Bucket:
     name: str            # the source it draws from
     batch_size: int = 1  # samples in a micro-batch
     weight: float = 1.   # its share of the optimizer steps, relative to the other buckets
-    accumulate: int = 1  # micro-batches in an optimizer step
+    gradient_accumulation: int = 1  # micro-batches in an optimizer step
     items: str = ''      # what the source draws from, where several buckets draw from the same; empty: the name
 
     @property
@@ -69,7 +69,7 @@ class Bucket:
     @property
     def samples(self) -> int:
         "Samples in an optimizer step."
-        return self.batch_size*self.accumulate
+        return self.batch_size*self.gradient_accumulation
 
 @dataclass(frozen=True)
 class Epochs:
@@ -104,7 +104,7 @@ def _check(phase: Phase, sizes: Mapping[str, int]) -> Phase:
     for b in phase.buckets:
         if b.pool not in sizes: raise ValueError(f'{where}: bucket {b.name!r} has no source. There are: {", ".join(sizes)}.')
         if not sizes[b.pool]: raise ValueError(f'{where}: bucket {b.name!r} is empty. Add items to it, or set its weight to 0.')
-        if b.batch_size < 1 or b.accumulate < 1: raise ValueError(f'{where}: bucket {b.name!r} has batch_size {b.batch_size} and accumulate {b.accumulate}; both must be at least 1.')
+        if b.batch_size < 1 or b.gradient_accumulation < 1: raise ValueError(f'{where}: bucket {b.name!r} has batch_size {b.batch_size} and gradient_accumulation {b.gradient_accumulation}; both must be at least 1.')
         if not b.weight >= 0: raise ValueError(f'{where}: bucket {b.name!r} has weight {b.weight}; weights are 0 or more.')
     if phase.schedule not in SCHEDULES: raise ValueError(f'{where}: schedule {phase.schedule!r} is unknown. There are: {", ".join(SCHEDULES)}.')
     if not 0 <= phase.min_lr <= phase.lr: raise ValueError(f'{where}: min_lr {phase.min_lr} must lie between 0 and lr {phase.lr}. Both are absolute rates.')
@@ -205,7 +205,7 @@ class Plan:
         which, used = self._buckets(i, at)
         bucket = phase.buckets[which]
         first = self._samples(i, bucket.pool, used) + sum(self._samples(j, bucket.pool, self._buckets(j, self.starts[j+1] - self.starts[j])[1]) for j in range(i))
-        micro = tuple(tuple(self._sample(bucket.pool, first + m*bucket.batch_size + k) for k in range(bucket.batch_size)) for m in range(bucket.accumulate))
+        micro = tuple(tuple(self._sample(bucket.pool, first + m*bucket.batch_size + k) for k in range(bucket.batch_size)) for m in range(bucket.gradient_accumulation))
         lr = rate(at, self.longest[i], phase.lr, phase.min_lr, phase.warmup, phase.schedule, phase.cycles)
         return Step(step, phase, at, bucket, lr, first/self.sizes[bucket.pool], micro)
 
