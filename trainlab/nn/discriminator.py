@@ -13,24 +13,31 @@ from torch.nn import functional as F
 class PatchGAN(nn.Module):
     "A number for each patch: high where it looks real."
     def __init__(self,
-        in_channels: int = 3,
+        in_channels: int = 3,  # colours
         channels: int = 64,    # of the first layer; doubled a layer, at most 8 times
         n_layers: int = 3,     # that halve the picture; patches of 16, 34, 70, 142 pixels
         norm: bool = True,     # GroupNorm between first and last layer
     ):
         super().__init__()
         if channels % 8: raise ValueError(f'channels {channels}: a multiple of 8 expected, for its groups.')
-        width, layers = [channels*min(2**i, 8) for i in range(n_layers + 1)], [nn.Conv2d(in_channels, channels, 4, 2, 1), nn.LeakyReLU(.2)]
+        width = [channels*min(2**i, 8) for i in range(n_layers + 1)]
+        layers = [nn.Conv2d(in_channels, channels, 4, 2, 1), nn.LeakyReLU(.2)]
         for i in range(1, n_layers + 1):
-            layers += [nn.Conv2d(width[i - 1], width[i], 4, 2 if i < n_layers else 1, 1, bias=not norm), *([nn.GroupNorm(8, width[i])] if norm else []), nn.LeakyReLU(.2)]
+            layers.append(nn.Conv2d(width[i - 1], width[i], 4, 2 if i < n_layers else 1, 1, bias=not norm))
+            if norm: layers.append(nn.GroupNorm(8, width[i]))
+            layers.append(nn.LeakyReLU(.2))
         self.layers, self.least = nn.Sequential(*layers, nn.Conv2d(width[-1], 1, 4, 1, 1)), 3*2**n_layers
         for m in self.modules():
-            if isinstance(m, nn.Conv2d): nn.init.normal_(m.weight, 0, .02); m.bias is None or nn.init.zeros_(m.bias)
+            if not isinstance(m, nn.Conv2d): continue
+            nn.init.normal_(m.weight, 0, .02)
+            if m.bias is not None: nn.init.zeros_(m.bias)
 
     def forward(self,
         x: Tensor, # (b, c, h, w), [0, 1]
-    ) -> Tensor:   # (b, 1, h', w'), unbounded
-        if x.ndim != 4 or min(x.shape[-2:]) < self.least: raise ValueError(f'{tuple(x.shape)}: (b, c, h, w) with {self.least} pixels a side at least expected. Put frames into the batch; lower n_layers for smaller pictures.')
+    ) -> Tensor: # (b, 1, h', w'), unbounded
+        if x.ndim != 4 or min(x.shape[-2:]) < self.least:
+            raise ValueError(f'{tuple(x.shape)}: (b, c, h, w) with {self.least} pixels a side at least expected. '
+                             'Put frames into the batch; lower n_layers for smaller pictures.')
         return self.layers(2*x - 1)
 
 # %% ../../nbs/nn/05_discriminator.ipynb #9f09b3c8
@@ -46,8 +53,8 @@ def discriminator_loss(
     raise ValueError(f'kind {kind!r}: hinge or logistic expected.')
 
 def generator_loss(
-    fake: Tensor,
-    kind: str = 'hinge',
+    fake: Tensor,         # answers to made pictures, any shape
+    kind: str = 'hinge',  # hinge | logistic
 ) -> Tensor: # scalar
     "Made ones should score high."
     if kind not in ('hinge', 'logistic'): raise ValueError(f'kind {kind!r}: hinge or logistic expected.')

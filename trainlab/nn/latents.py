@@ -6,7 +6,6 @@
 __all__ = ['Posterior', 'Output', 'TermLoss', 'pca', 'LatentStatistics']
 
 # %% ../../nbs/nn/03_latents.ipynb #0834a286
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 import torch
@@ -20,11 +19,16 @@ class Posterior:
         logvar: Tensor,  # the same shape, or one that broadcasts to it
     ): self.mean, self.logvar = mean, logvar.float().clamp(-30, 20).expand_as(mean)
 
-    def sample(self) -> Tensor: return self.mean + (.5*self.logvar).exp().to(self.mean.dtype)*torch.randn_like(self.mean)
-    def mode(self) -> Tensor: return self.mean
+    def sample(self) -> Tensor:
+        "A draw, by the global generator."
+        return self.mean + (.5*self.logvar).exp().to(self.mean.dtype)*torch.randn_like(self.mean)
+
+    def mode(self) -> Tensor:
+        "The most likely latents: the mean."
+        return self.mean
 
     def kl(self) -> Tensor:
-        "KL divergence from the standard normal, in nats, of each latent number by itself; the shape of `mean`, float32."
+        "KL divergence from the standard normal, nats, of each latent number; the shape of `mean`, float32."
         return .5*(self.mean.float().square() + self.logvar.exp() - 1 - self.logvar)
 
 # %% ../../nbs/nn/03_latents.ipynb #4aa16f39
@@ -34,13 +38,16 @@ class Output(NamedTuple):
     posterior: Posterior
     terms: dict[str, Tensor]   # name -> scalar, a mean
 
+# %% ../../nbs/nn/03_latents.ipynb #6864f26a
 class TermLoss:
     "The weighted sum of a model's own terms; what each one was is kept in `terms`."
     def __init__(self, weights: Mapping[str, float]): self.weights, self.terms = dict(weights), {}
 
     def __call__(self, output: Output, *targets) -> Tensor:
         missing = [k for k, w in self.weights.items() if w and k not in output.terms]
-        if missing: raise ValueError(f'loss_weights name {", ".join(missing)}, but the model has the terms {", ".join(output.terms)}.')
+        if missing:
+            raise ValueError(f'loss_weights name {", ".join(missing)}, '
+                             f'but the model has the terms {", ".join(output.terms)}.')
         self.terms = {k: v.detach() for k, v in output.terms.items()}
         return sum(w*output.terms[k] for k, w in self.weights.items() if w)
 
@@ -48,10 +55,12 @@ class TermLoss:
 def pca(
     blocks: Tensor,  # (n, d) samples
     k: int,          # components to keep
-) -> tuple[Tensor, Tensor, Tensor]: # mean (d,), components (k, d) orthonormal, std (k,) of the samples along each; all float32
-    "Principal components, strongest first."
+) -> tuple[Tensor, Tensor, Tensor]: # mean (d,), components (k, d), std (k,) along each; float32
+    "Orthonormal principal components, strongest first."
     x = blocks.double()
-    if len(x) <= k: raise ValueError(f'{len(x)} blocks of {x.shape[1]} numbers: {k} components need more than {k} of them. Give more data to fit on.')
+    if len(x) <= k:
+        raise ValueError(f'{len(x)} blocks of {x.shape[1]} numbers: {k} components need more than {k} of them. '
+                         'Give more data to fit on.')
     mean = x.mean(0)
     values, vectors = torch.linalg.eigh(torch.cov(x.T))
     components = vectors[:, -k:].flip(1).T
@@ -64,20 +73,26 @@ class LatentStatistics:
     def __init__(self): self.count, self.sum, self.square, self.divergence = 0, 0., 0., 0.
 
     def add(self, p: Posterior) -> None:
+        "Count these in."
         mean, kl = (x.detach().cpu().double().movedim(1, 0).flatten(1) for x in (p.mean, p.kl()))
         self.count += mean.shape[1]
-        self.sum, self.square, self.divergence = self.sum + mean.sum(1), self.square + mean.square().sum(1), self.divergence + kl.sum(1)
+        self.sum, self.square = self.sum + mean.sum(1), self.square + mean.square().sum(1)
+        self.divergence = self.divergence + kl.sum(1)
 
     @property
     def kl_per_dim(self) -> Tensor:
         "(c,) nats, mean over places."
         return self.divergence/self.count
+
     @property
     def active_channels(self) -> int: return int((self.kl_per_dim > .01).sum())
+
     @property
     def latent_mean(self) -> Tensor: return self.sum/self.count
+
     @property
     def latent_std(self) -> Tensor: return (self.square/self.count - self.latent_mean.square()).clamp_min(0).sqrt()
+
     @property
     def scaling_factor(self) -> float:
         "1 over the standard deviation of all latents together."

@@ -52,18 +52,20 @@ def _window(n: int, device: torch.device) -> Tensor:
     return w/w.sum()
 
 def spectral_power(
-    x: Tensor,  # (..., n) float32
-    n_fft: int, # samples a window
+    x: Tensor,   # (..., n) float32
+    n_fft: int,  # samples a window
 ) -> Tensor: # (rows, n_fft/2 + 1, 1 + n // (n_fft/4)); a full-scale sine is 1/4 in its bin
     "Power of the short-time spectrum, Hann window divided by its sum, zeros beyond the ends."
-    spectrum = torch.stft(x.reshape(-1, x.shape[-1]), n_fft, n_fft//4, window=_window(n_fft, x.device), center=True, pad_mode='constant', return_complex=True)
+    spectrum = torch.stft(x.reshape(-1, x.shape[-1]), n_fft, n_fft//4, window=_window(n_fft, x.device),
+                          center=True, pad_mode='constant', return_complex=True)
     return torch.view_as_real(spectrum).square().sum(-1)
 
+# %% ../../nbs/nn/00_losses.ipynb #28e24180
 def spectral_loss(
-    x: Tensor,       # (..., n) prediction
-    y: Tensor,       # the same shape
-    scales: tuple[int, ...] = SCALES,
-    eps: float = 1e-10,  # of the power: -100 dB
+    x: Tensor,                         # (..., n) prediction
+    y: Tensor,                         # the same shape
+    scales: tuple[int, ...] = SCALES,  # samples a window
+    eps: float = 1e-10,                # of the power: -100 dB
 ) -> Tensor: # scalar
     "L1 of the log-magnitudes (nepers) plus L1 of the magnitudes, mean over resolutions; 0 where no window fits."
     if x.shape != y.shape: raise ValueError(f'{tuple(x.shape)} against {tuple(y.shape)}: equal shapes expected.')

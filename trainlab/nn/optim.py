@@ -6,7 +6,7 @@
 __all__ = ['orthogonal', 'Muon']
 
 # %% ../../nbs/nn/06_optim.ipynb #6e46f0e0
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
@@ -29,32 +29,40 @@ def orthogonal(
 class Muon(torch.optim.AdamW):
     "AdamW, except for the matrices in `hidden`, which Muon moves."
     def __init__(self,
-        params: Iterable[Tensor],
-        hidden: Iterable[Tensor],  # those of `params` that are hidden matrices, at least two axes
-        lr: float = 1e-3,
+        params: Iterable[Tensor],                # all that is moved
+        hidden: Iterable[Tensor],                # those of `params` that are hidden matrices, at least two axes
+        lr: float = 1e-3,                        # of both
         betas: tuple[float, float] = (.9, .99),  # of AdamW
-        weight_decay: float = 0.,  # of AdamW
-        momentum: float = .95,     # of Muon, Nesterov
-        ratio: float = 1.,         # Muon's steps relative to Adam's
+        weight_decay: float = 0.,                # of AdamW
+        momentum: float = .95,                   # of Muon, Nesterov
+        ratio: float = 1.,                       # Muon's steps relative to Adam's
     ):
         super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay)
         self.hidden, self.momentum, self.ratio = {id(p) for p in hidden}, momentum, ratio
-        flat = [p for group in self.param_groups for p in group['params'] if id(p) in self.hidden and p.ndim < 2]
+        flat = [p for p, _ in self._matrices() if p.ndim < 2]
         if flat: raise ValueError(f'a parameter of shape {tuple(flat[0].shape)} is no matrix: leave it to AdamW.')
 
+    def _matrices(self) -> list[tuple[Tensor, float]]:
+        "The hidden parameters, each with its learning rate."
+        return [(p, group['lr']) for group in self.param_groups for p in group['params'] if id(p) in self.hidden]
+
     @torch.no_grad()
-    def step(self, closure=None):
-        held = [(p, p.grad, group['lr']) for group in self.param_groups for p in group['params'] if id(p) in self.hidden and p.grad is not None]
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        "AdamW on what is not hidden, then Muon on what is, all matrices of a shape at once."
+        held = [(p, p.grad, lr) for p, lr in self._matrices() if p.grad is not None]
         for p, *_ in held: p.grad = None
         loss = super().step(closure)
         for p, grad, _ in held: p.grad = grad
-        for shape in dict.fromkeys(p.flatten(1).shape for p, *_ in held): self._turn([(p, lr) for p, _, lr in held if p.flatten(1).shape == shape])
+        for shape in dict.fromkeys(p.flatten(1).shape for p, *_ in held):
+            self._turn([(p, lr) for p, _, lr in held if p.flatten(1).shape == shape])
         return loss
 
     def _turn(self, same: list[tuple[Tensor, float]]) -> None:
         "Move matrices of one shape."
-        for p, _ in same: self.state[p] or self.state[p].update(step=torch.zeros(()), momentum=torch.zeros_like(p))
+        for p, _ in same:
+            if not self.state[p]: self.state[p] |= dict(step=torch.zeros(()), momentum=torch.zeros_like(p))
         average = [self.state[p]['momentum'] for p, _ in same]
         torch._foreach_lerp_(average, [p.grad for p, _ in same], 1 - self.momentum)
-        updates = orthogonal(torch.stack([torch.lerp(p.grad, m, self.momentum).flatten(1) for (p, _), m in zip(same, average)]))
-        for (p, lr), u in zip(same, updates): p.add_(u.view_as(p), alpha=-lr*self.ratio*.2*max(u.shape)**.5)
+        ahead = torch.stack([torch.lerp(p.grad, m, self.momentum).flatten(1) for (p, _), m in zip(same, average)])
+        for (p, lr), u in zip(same, orthogonal(ahead)):
+            p.add_(u.view_as(p), alpha=-lr*self.ratio*.2*max(u.shape)**.5)
