@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 from .recording import Recording
 from ..engine.loader import Source
+from ..media.pictures import spread
 from ..run.folder import Run
 
 # %% ../../nbs/callbacks/04_previews.ipynb #9024c660
@@ -25,7 +26,7 @@ def drawn(
 ) -> dict[str, np.ndarray]:
     "File name -> picture."
     found = {}
-    for i in np.unique(np.linspace(0, len(valid) - 1, min(most, len(valid))).round().astype(int)).tolist():
+    for i in spread(len(valid), most).tolist():
         name = str(valid.names[i])
         picture = draw(model, name, *valid.item(i, None))
         file = name.replace(' ', '_').replace('/', '_')

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from difflib import get_close_matches
 from types import UnionType
-from typing import Any, Literal, TypeVar, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -134,14 +134,15 @@ class ParameterError(ValueError):
 
 def kind_of(field: FieldInfo) -> str:
     "The type of a field as a job writes it: `int`, `list`, `int | dict`."
-    kind = field.annotation
-    if get_origin(kind) is Literal: return 'str'
-    if isinstance(kind, UnionType): return ' | '.join(dict.fromkeys(_plain(k) for k in kind.__args__))
-    return _plain(kind)
+    return ' | '.join(dict.fromkeys(_plain(k) for k in _choices(field.annotation)))
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 def _plain(kind: Any) -> str:
-    origin = get_origin(kind) or kind
-    return origin.__name__ if isinstance(origin, type) else _plain(kind.__origin__)
+    origin = get_origin(kind)
+    if origin is Annotated: return _plain(get_args(kind)[0])
+    return 'str' if origin is Literal else (origin or kind).__name__
 
 def signature(
     config: type[C],
