@@ -7,10 +7,11 @@ __all__ = ['uniform_frames', 'uniform_windows', 'cache_folder', 'fingerprint', '
 
 # %% ../../nbs/media/01_frames.ipynb #b5673b86
 import hashlib, json, os, shutil, time
+from collections.abc import Sequence
 from pathlib import Path
 import numpy as np
 from filelock import FileLock
-from .video import MediaError, Video, iter_frames, probe, replacing
+from .video import MediaError, Video, iter_frames, numbered_pictures, probe, replacing
 
 # %% ../../nbs/media/01_frames.ipynb #46b79ed0
 def uniform_frames(
@@ -37,28 +38,38 @@ def uniform_windows(
 
 # %% ../../nbs/media/01_frames.ipynb #20776dae
 def cache_folder(
-    folder=None, # None: the environment's TRAINLAB_CACHE, else ~/.cache/trainlab/frames
+    folder: Path | str | None = None, # None: the environment's TRAINLAB_CACHE, else ~/.cache/trainlab/frames
 ) -> Path:
     "Where decoded frames are kept."
     return Path(folder or os.environ.get('TRAINLAB_CACHE') or Path.home()/'.cache'/'trainlab'/'frames')
 
 # %% ../../nbs/media/01_frames.ipynb #11154088
 def fingerprint(
-    path,     # any file
-) -> str:     # 16 hex digits
+    path: Path | str,  # any file, or a folder of numbered pictures
+) -> str:              # 16 hex digits
     "A short name for this content at this place, cheap for files of any size."
     path = Path(path).resolve()
     stat = path.stat()
+    if path.is_dir():
+        rows = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in numbered_pictures(path)]
+        return hashlib.sha256(json.dumps([str(path), rows]).encode()).hexdigest()[:16]
     h = hashlib.sha256(f'{path}|{stat.st_size}|{stat.st_mtime_ns}'.encode())
     with open(path, 'rb') as f:
         h.update(f.read(1 << 16))
-        f.seek(max(0, stat.st_size - (1 << 16))); h.update(f.read())
+        f.seek(max(0, stat.st_size - (1 << 16)))
+        h.update(f.read())
     return h.hexdigest()[:16]
 
 # %% ../../nbs/media/01_frames.ipynb #51682a23
 class Frames:
     "Chosen frames of one clip, mapped from the cache: `frames[i]` is the i-th chosen one, (h, w, 3) uint8."
-    def __init__(self, source, file, indices, total, shape):
+    def __init__(self,
+        source: Path | str,       # the clip
+        file: Path | str,         # .npy with its chosen frames
+        indices: Sequence[int] | np.ndarray,  # which they are, ascending
+        total: int,               # frames the clip has
+        shape: Sequence[int],     # (n, h, w, 3)
+    ):
         self.source, self.file, self.indices = Path(source), Path(file), np.asarray(indices)
         self.frames_total, self.shape, self._array = total, tuple(shape), None
 
@@ -73,14 +84,16 @@ class Frames:
     def __len__(self): return self.shape[0]
     def __getitem__(self, i): return self.array[i]
     def __getstate__(self): return {**self.__dict__, '_array': None}
-    def __repr__(self): return f'Frames({self.source.name}: {self.frames_used} of {self.frames_total}, {self.shape[2]}x{self.shape[1]})'
+    def __repr__(self):
+        return f'Frames({self.source.name}: {self.frames_used} of {self.frames_total}, {self.shape[2]}x{self.shape[1]})'
 
 # %% ../../nbs/media/01_frames.ipynb #e7f55ff6
 def _decode_into(file: Path, video: Video, indices: np.ndarray, shape):
     "Write the frames at `indices` as .npy, whole or not at all."
     need, free = int(np.prod(shape)), shutil.disk_usage(file.parent).free
     if need + (64 << 20) > free:
-        raise MediaError(f'{video.path}: {len(indices)} frames take {need/1e9:.2f} GB, and {file.parent} has {free/1e9:.2f} GB left. '
+        raise MediaError(f'{video.path}: {len(indices)} frames take {need/1e9:.2f} GB, '
+                         f'and {file.parent} has {free/1e9:.2f} GB left. '
                          'Lower max_frames, free some space, or set TRAINLAB_CACHE to a larger disk.')
     for left in file.parent.glob(f'.{file.stem}.*.part.npy'): left.unlink(missing_ok=True)
     with replacing(file) as part, open(part, 'wb') as f:
@@ -93,23 +106,34 @@ def _whole(file: Path, shape) -> bool:
     try: return np.load(file, mmap_mode='r').shape == tuple(shape)
     except (OSError, ValueError, EOFError): return False
 
+def _chosen(video: Video, n: int, length: int, start: int, stop: int) -> np.ndarray:
+    "Frame numbers: windows of `length`, or single frames."
+    if stop - start < length:
+        raise MediaError(f'{video.path}: {length} frames wanted, the clip has {stop - start}. '
+                         'Lower frames, or leave the clip out.')
+    if length == 1: return start + uniform_frames(stop - start, n)
+    return start + np.concatenate([np.arange(*w) for w in uniform_windows(stop - start, n, length)])
+
+def _scaled(video: Video, shrink: int, side: int) -> tuple[int, int]:
+    "(height, width) to decode at."
+    size = video.height, video.width
+    return tuple(max(side, round(s*side/min(size))) if side else s//shrink for s in size)
+
+# %% ../../nbs/media/01_frames.ipynb #bf4d4dc3
 def cached_frames(
-    path,              # a video file, or a `Video`
-    n: int = 1000,     # frames at most, spread evenly (`max_frames` of every job)
-    length: int = 1,   # consecutive frames that belong together; 1: single frames
-    start: int = 0,    # first frame of the clip that may be used
-    stop: int = None,  # one past the last that may be used; None: the end
-    shrink: int = 1,   # decode at 1/shrink of the size
-    side: int = 0,     # decode with this many pixels along the shorter side; 0: as `shrink` says
-    folder=None,       # see `cache_folder`
+    path: Path | str | Video,  # a video file, a folder of numbered pictures, or their `Video`
+    n: int = 1000,             # frames at most, spread evenly (`max_frames` of every job)
+    length: int = 1,           # consecutive frames that belong together; 1: single frames
+    start: int = 0,            # first frame of the clip that may be used
+    stop: int | None = None,   # one past the last that may be used; None: the end
+    shrink: int = 1,           # decode at 1/shrink of the size
+    side: int = 0,             # decode with this many pixels along the shorter side; 0: as `shrink` says
+    folder: Path | str | None = None,  # see `cache_folder`
 ) -> Frames:
     "The chosen frames of a clip, decoded at most once for all runs."
     video = path if isinstance(path, Video) else probe(path)
-    stop = video.frames if stop is None else min(stop, video.frames)
-    if stop - start < length: raise MediaError(f'{video.path}: {length} frames wanted, the clip has {stop - start}. Lower frames, or leave the clip out.')
-    indices = start + np.concatenate([np.arange(*w) for w in uniform_windows(stop - start, n, length)]) if length > 1 else start + uniform_frames(stop - start, n)
-    height, width = (max(side, round(s*side/min(video.height, video.width))) if side else s//shrink for s in (video.height, video.width))
-    shape = (len(indices), height, width, 3)
+    indices = _chosen(video, n, length, start, video.frames if stop is None else min(stop, video.frames))
+    shape = (len(indices), *_scaled(video, shrink, side), 3)
     key = hashlib.sha256(json.dumps([fingerprint(video.path), indices.tolist(), shape]).encode()).hexdigest()[:20]
     file = cache_folder(folder)/f'{video.path.stem}-{key}.npy'
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -120,14 +144,15 @@ def cached_frames(
 
 # %% ../../nbs/media/01_frames.ipynb #10e56e22
 def drop_frames(
-    folder=None,      # see `cache_folder`
-    days: float = 30, # drop what was last opened longer ago than this; 0: all
-) -> int:             # bytes given back
+    folder: Path | str | None = None,  # see `cache_folder`
+    days: float = 30,                  # drop what was last opened longer ago than this; 0: all
+) -> int:                              # bytes given back
     "Empty the cache of frames that no run has opened for a while."
     freed, oldest = 0, time.time() - days * 86400
     for file in cache_folder(folder).glob('*.npy'):
         stat = file.stat()
         if max(stat.st_atime, stat.st_mtime) <= oldest:
             freed += stat.st_size
-            file.unlink(); Path(f'{file}.lock').unlink(missing_ok=True)
+            file.unlink()
+            Path(f'{file}.lock').unlink(missing_ok=True)
     return freed
