@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ..engine.learner import SeekableLearner
 from ..engine.phases import TrainConfig
 from ..engine.plan import Phase
-from ..nn.lora import (adapters, add_lora, copied, enable_lora, fold_lora, merge_lora, merged_weights, save_adapter,
-                              settle_lengths, strip_weight_norm, trainable, zeroed)
+from ..nn.adapter_files import merged_weights, save_adapter
+from ..nn.adapter_layers import adapters, copied, strip_weight_norm, zeroed
+from ..nn.lora import add_lora, enable_lora, fold_lora, merge_lora, settle_lengths, trainable
 from ..nn.pretrained import from_folder
 from ..run.folder import RunError
 from ..run.panel import say

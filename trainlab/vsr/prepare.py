@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from ..media.frames import uniform_frames
 from ..media.video import find_videos, iter_frames, probe, write_image
-from .data import CATEGORIES, DEGRADATIONS, FORMATS, DataError, Format, check_frames, choose, held_out, scale
+from ..media.clips import held_out
+from .formats import CATEGORIES, DEGRADATIONS, FORMATS, DataError, Format, check_frames, choose, scale
 
 # %% ../../nbs/vsr/05_prepare.ipynb #680a9ea4
 def _cover(video, f: Format) -> tuple:

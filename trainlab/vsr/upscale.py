@@ -18,7 +18,7 @@ from ..run.folder import RunError
 from ..media.video import MediaError, probe, stream_frames, write_video
 from ..nn.blocks import warp
 from ..nn.metrics import luma
-from .data import check_frames
+from .formats import check_frames
 from .model import as_float, exact, lucas_kanade
 from .train import load_model
 
