@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import accumulate
 from math import ceil, cos, pi
 import numpy as np
+from fastcore.basics import patch
 
 # %% ../../nbs/engine/00_plan.ipynb #481ee454
 def fold(
@@ -64,13 +66,16 @@ class Bucket:
     items: str = ''      # what the source draws from, where several buckets draw from the same; empty: the name
 
     @property
-    def pool(self) -> str: return self.items or self.name
+    def pool(self) -> str:
+        "What it draws from."
+        return self.items or self.name
 
     @property
     def samples(self) -> int:
         "Samples in an optimizer step."
         return self.batch_size*self.gradient_accumulation
 
+# %% ../../nbs/engine/00_plan.ipynb #0ead8027
 @dataclass(frozen=True)
 class Epochs:
     "A phase lasts until every item was drawn `n` times, on average."
@@ -102,15 +107,24 @@ class Phase:
 def _check(phase: Phase, sizes: Mapping[str, int]) -> Phase:
     where = f'phase {phase.name!r}'
     for b in phase.buckets:
-        if b.pool not in sizes: raise ValueError(f'{where}: bucket {b.name!r} has no source. There are: {", ".join(sizes)}.')
-        if not sizes[b.pool]: raise ValueError(f'{where}: bucket {b.name!r} is empty. Add items to it, or set its weight to 0.')
-        if b.batch_size < 1 or b.gradient_accumulation < 1: raise ValueError(f'{where}: bucket {b.name!r} has batch_size {b.batch_size} and gradient_accumulation {b.gradient_accumulation}; both must be at least 1.')
-        if not b.weight >= 0: raise ValueError(f'{where}: bucket {b.name!r} has weight {b.weight}; weights are 0 or more.')
-    if phase.schedule not in SCHEDULES: raise ValueError(f'{where}: schedule {phase.schedule!r} is unknown. There are: {", ".join(SCHEDULES)}.')
-    if not 0 <= phase.min_lr <= phase.lr: raise ValueError(f'{where}: min_lr {phase.min_lr} must lie between 0 and lr {phase.lr}. Both are absolute rates.')
+        if wrong := _wrong(b, sizes): raise ValueError(f'{where}: bucket {b.name!r} {wrong}')
+    if phase.schedule not in SCHEDULES:
+        raise ValueError(f'{where}: schedule {phase.schedule!r} is unknown. There are: {", ".join(SCHEDULES)}.')
+    if not 0 <= phase.min_lr <= phase.lr:
+        raise ValueError(f'{where}: min_lr {phase.min_lr} must lie between 0 and lr {phase.lr}. '
+                         'Both are absolute rates.')
     buckets = tuple(b for b in phase.buckets if b.weight > 0)
-    if not buckets: raise ValueError(f'{where}: the weights of its buckets sum to 0, so there is nothing to train on. Give one of {", ".join(b.name for b in phase.buckets) or "them"} a weight.')
+    if not buckets:
+        raise ValueError(f'{where}: the weights of its buckets sum to 0, so there is nothing to train on. '
+                         f'Give one of {", ".join(b.name for b in phase.buckets) or "them"} a weight.')
     return replace(phase, buckets=buckets)
+
+def _wrong(bucket: Bucket, sizes: Mapping[str, int]) -> str:
+    if bucket.pool not in sizes: return f'has no source. There are: {", ".join(sizes)}.'
+    if not sizes[bucket.pool]: return 'is empty. Add items to it, or set its weight to 0.'
+    size, many = bucket.batch_size, bucket.gradient_accumulation
+    if min(size, many) < 1: return f'has batch_size {size} and gradient_accumulation {many}; both must be at least 1.'
+    return '' if bucket.weight >= 0 else f'has weight {bucket.weight}; weights are 0 or more.'
 
 # %% ../../nbs/engine/00_plan.ipynb #23a49586
 CYCLE = 1000  # steps; a bucket's share is exact to one part in this many
@@ -168,16 +182,14 @@ class Plan:
         seed: int = 42,
         ends: Mapping[str, int] | None = None, # plateau phase -> steps it lasted, as recorded
     ):
-        if len({p.name for p in phases}) < len(phases): raise ValueError(f'Phases need different names, not {", ".join(p.name for p in phases)}.')
-        if not phases: raise ValueError('A plan needs at least one phase.')
+        names = [p.name for p in phases]
+        if len(set(names)) < len(names): raise ValueError(f'Phases need different names, not {", ".join(names)}.')
+        if not names: raise ValueError('A plan needs at least one phase.')
         self.phases = tuple(_check(p, sizes) for p in phases)
         self.sizes, self.seed, self.ends = dict(sizes), seed, dict(ends or {})
         self.quotas = [tuple(quotas([b.weight for b in p.buckets]).tolist()) for p in self.phases]
         self.longest = [self._longest(i) for i in range(len(self.phases))]
-        self.starts = np.cumsum([0] + [min(n, self.ends.get(p.name, n)) for p, n in zip(self.phases, self.longest)]).tolist()
-        for p, n in zip(self.phases, self.longest):
-            if n < 1: raise ValueError(f'phase {p.name!r} lasts {n} steps; it needs at least 1.')
-            if p.warmup >= n > 1: raise ValueError(f'phase {p.name!r}: warmup {p.warmup} is not shorter than its {n} steps. Lower warmup.')
+        self.starts = [0, *accumulate(min(n, self.ends.get(p.name, n)) for p, n in zip(self.phases, self.longest))]
 
     @property
     def total(self) -> int:
@@ -186,40 +198,53 @@ class Plan:
 
     def steps_per_epoch(self, i: int) -> int:
         "Steps of phase `i` in which as many samples are drawn as its buckets have items."
-        p, quota = self.phases[i], self.quotas[i]
-        return ceil(sum(self.sizes[pool] for pool in {b.pool for b in p.buckets})*CYCLE/sum(q*b.samples for q, b in zip(quota, p.buckets)))
+        buckets = self.phases[i].buckets
+        items = sum(self.sizes[pool] for pool in {b.pool for b in buckets})
+        return ceil(items*CYCLE/sum(q*b.samples for q, b in zip(self.quotas[i], buckets)))
 
     def _longest(self, i: int) -> int:
-        until = self.phases[i].until
-        if isinstance(until, Epochs): return ceil(until.n*self.steps_per_epoch(i))
-        return until.max_steps if isinstance(until, Plateau) else until
+        p = self.phases[i]
+        n = getattr(p.until, 'max_steps', p.until)
+        if isinstance(p.until, Epochs): n = ceil(p.until.n*self.steps_per_epoch(i))
+        if n < 1: raise ValueError(f'phase {p.name!r} lasts {n} steps; it needs at least 1.')
+        if p.warmup >= n > 1:
+            raise ValueError(f'phase {p.name!r}: warmup {p.warmup} is not shorter than its {n} steps. Lower warmup.')
+        return n
 
     def with_end(self, phase: str, steps: int) -> 'Plan':
         "The plan after plateau phase `phase` turned out to last `steps`."
         return Plan(self.phases, self.sizes, self.seed, self.ends | {phase: steps})
 
-    def __call__(self, step: int) -> Step:
-        if not 0 <= step < self.total: raise IndexError(f'step {step} is not in the plan, which has {self.total}.')
-        i = int(np.searchsorted(self.starts, step, 'right')) - 1
-        phase, at = self.phases[i], step - self.starts[i]
-        which, used = self._buckets(i, at)
-        bucket = phase.buckets[which]
-        first = self._samples(i, bucket.pool, used) + sum(self._samples(j, bucket.pool, self._buckets(j, self.starts[j+1] - self.starts[j])[1]) for j in range(i))
-        micro = tuple(tuple(self._sample(bucket.pool, first + m*bucket.batch_size + k) for k in range(bucket.batch_size)) for m in range(bucket.gradient_accumulation))
-        lr = rate(at, self.longest[i], phase.lr, phase.min_lr, phase.warmup, phase.schedule, phase.cycles)
-        return Step(step, phase, at, bucket, lr, first/self.sizes[bucket.pool], micro)
+# %% ../../nbs/engine/00_plan.ipynb #dcc4f72c
+@patch
+def __call__(self: Plan, step: int) -> Step:
+    if not 0 <= step < self.total: raise IndexError(f'step {step} is not in the plan, which has {self.total}.')
+    i = int(np.searchsorted(self.starts, step, 'right')) - 1
+    phase, at = self.phases[i], step - self.starts[i]
+    which, used = self._buckets(i, at)
+    bucket, size = phase.buckets[which], phase.buckets[which].batch_size
+    before = [self._buckets(j, self.starts[j+1] - self.starts[j])[1] for j in range(i)]
+    first = sum(self._samples(j, bucket.pool, n) for j, n in enumerate([*before, used]))
+    micro = tuple(tuple(self._sample(bucket.pool, first + m*size + k) for k in range(size))
+                  for m in range(bucket.gradient_accumulation))
+    lr = rate(at, self.longest[i], phase.lr, phase.min_lr, phase.warmup, phase.schedule, phase.cycles)
+    return Step(step, phase, at, bucket, lr, first/self.sizes[bucket.pool], micro)
 
-    def _buckets(self, i: int, at: int) -> tuple[int, Sequence[int]]:
-        "Bucket of the phase's step `at`, and how often each one came before in this phase."
-        if len(self.quotas[i]) == 1: return 0, (at,)
-        n, k = divmod(at, CYCLE)
-        which, before = cycle(self.quotas[i], fold(self.seed, 'buckets', self.phases[i].name, n))
-        return int(which[k]), (n*np.array(self.quotas[i]) + before[k]).tolist()
+@patch
+def _buckets(self: Plan, i: int, at: int) -> tuple[int, Sequence[int]]:
+    "Bucket of the phase's step `at`, and how often each one came before in this phase."
+    if len(self.quotas[i]) == 1: return 0, (at,)
+    n, k = divmod(at, CYCLE)
+    which, before = cycle(self.quotas[i], fold(self.seed, 'buckets', self.phases[i].name, n))
+    return int(which[k]), (n*np.array(self.quotas[i]) + before[k]).tolist()
 
-    def _samples(self, i: int, pool: str, used: Sequence[int]) -> int:
-        "Samples that phase `i` draws from `pool` while its buckets come `used` times."
-        return sum(n*b.samples for n, b in zip(used, self.phases[i].buckets) if b.pool == pool)
+@patch
+def _samples(self: Plan, i: int, pool: str, used: Sequence[int]) -> int:
+    "Samples that phase `i` draws from `pool` while its buckets come `used` times."
+    return sum(n*b.samples for n, b in zip(used, self.phases[i].buckets) if b.pool == pool)
 
-    def _sample(self, name: str, position: int) -> Sample:
-        epoch, at = divmod(position, self.sizes[name])
-        return Sample(int(order(self.sizes[name], fold(self.seed, 'order', name, epoch))[at]), fold(self.seed, 'train', name, epoch, at))
+@patch
+def _sample(self: Plan, pool: str, position: int) -> Sample:
+    n = self.sizes[pool]
+    epoch, at = divmod(position, n)
+    return Sample(int(order(n, fold(self.seed, 'order', pool, epoch))[at]), fold(self.seed, 'train', pool, epoch, at))

@@ -122,45 +122,6 @@ class Run:
 
 # %% ../../nbs/run/02_folder.ipynb #525801f3
 @patch
-@contextmanager
-def open(self: Run,
-    data: Mapping[str, Any] | None = None,  # what identifies the data, such as a fingerprint
-    device: torch.device | str = 'cpu',
-    system: str = '',                       # `module:name` of what is trained
-) -> Iterator[Run]:
-    "Take the lock, check that the run can continue, and write down the start."
-    with locked(self.path):
-        if not self.config.resume: self._move_aside()
-        self._check(dict(data or {}))
-        here, history = found(torch.device(device)), self.info.get('history', [])
-        changed = differences({k: history[-1].get(k) for k in here}, here) if history else []
-        if changed:
-            told = f'{self.path.name} continues on something else than before, so not bit for bit: {", ".join(changed)}.'
-            warnings.warn(told, stacklevel=3)
-        try: (self.path/'previews').mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise RunError(f'{self.path} cannot be written ({e.strerror}). Set root to a folder that can.') from None
-        start = dict(started=now(), trainlab=__version__, git=_git(), **here)
-        self.note(system=system, config=self.config.model_dump(), data=dict(data or {}), history=[*history, start])
-        (self.path/'config.yaml').write_text(self.yaml())
-        try: yield self
-        finally: self._settle()
-
-@patch
-def _settle(self: Run) -> None:
-    "Hold the lock until a save under way is on disk."
-    pending = self.checkpoints.pending
-    if pending and pending.exception():
-        warnings.warn(f'The last checkpoint was not written: {pending.exception()}', stacklevel=2)
-
-@patch
-def _move_aside(self: Run) -> None:
-    if not self.path.exists(): return
-    n = next(i for i in range(1, 10**6) if not self.path.with_name(f'{self.path.name}.{i}').exists())
-    os.rename(self.path, self.path.with_name(f'{self.path.name}.{n}'))
-
-# %% ../../nbs/run/02_folder.ipynb #90a5a6b6
-@patch
 def _check(self: Run, data: dict[str, Any]) -> None:
     "Refuse to continue where past steps would not be what the config says."
     trained = any(self.path.glob('checkpoints/*'))
@@ -176,6 +137,45 @@ def _check(self: Run, data: dict[str, Any]) -> None:
         f'{self.path} was started with another config, and its past steps depend on it:\n  ' + '\n  '.join(changed) +
         f'\nTake the old values to continue, another name with init_from={str(self.path)!r} to go on from its weights, '
         'or resume=False to move it aside and start anew.')
+
+@patch
+def _settle(self: Run) -> None:
+    "Hold the lock until a save under way is on disk."
+    pending = self.checkpoints.pending
+    if pending and pending.exception():
+        warnings.warn(f'The last checkpoint was not written: {pending.exception()}', stacklevel=2)
+
+@patch
+def _move_aside(self: Run) -> None:
+    if not self.path.exists(): return
+    n = next(i for i in range(1, 10**6) if not self.path.with_name(f'{self.path.name}.{i}').exists())
+    os.rename(self.path, self.path.with_name(f'{self.path.name}.{n}'))
+
+# %% ../../nbs/run/02_folder.ipynb #35e07514
+@patch
+@contextmanager
+def open(self: Run,
+    data: Mapping[str, Any] | None = None,  # what identifies the data, such as a fingerprint
+    device: torch.device | str = 'cpu',
+    system: str = '',                       # `module:name` of what is trained
+) -> Iterator[Run]:
+    "Take the lock, check that the run can continue, and write down the start."
+    with locked(self.path):
+        if not self.config.resume: self._move_aside()
+        self._check(dict(data or {}))
+        here, history = found(torch.device(device)), self.info.get('history', [])
+        changed = differences({k: history[-1].get(k) for k in here}, here) if history else []
+        if changed:
+            warnings.warn(f'{self.path.name} continues on something else than before, so not bit for bit: '
+                          f'{", ".join(changed)}.', stacklevel=3)
+        try: (self.path/'previews').mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise RunError(f'{self.path} cannot be written ({e.strerror}). Set root to a folder that can.') from None
+        start = dict(started=now(), trainlab=__version__, git=_git(), **here)
+        self.note(system=system, config=self.config.model_dump(), data=dict(data or {}), history=[*history, start])
+        (self.path/'config.yaml').write_text(self.yaml())
+        try: yield self
+        finally: self._settle()
 
 # %% ../../nbs/run/02_folder.ipynb #fe7ba597
 @patch
@@ -225,7 +225,8 @@ class Pictures(list):
     def __repr__(self): return ', '.join(p.stem for p in self)
 
     def _repr_html_(self):
-        one = ('<figure style="margin:0 0 8px"><img style="max-width:100%" src="{}"><figcaption>{}</figcaption></figure>').format
+        one = ('<figure style="margin:0 0 8px"><img style="max-width:100%" src="{}">'
+               '<figcaption>{}</figcaption></figure>').format
         return ''.join(one(inline(p), html.escape(p.stem)) for p in self)
 
 @patch

@@ -43,6 +43,7 @@ def sketch(
             f'<text x="{width}" y="12" text-anchor="end" font-size="11" fill="currentColor">'
             f'loss {10**y0:.3g} … {10**y1:.3g}</text></svg>')
 
+# %% ../../nbs/run/04_panel.ipynb #53f4f7b8
 def facts_of(
     row: Mapping[str, Any],  # a train record
     total: int,              # steps in all
@@ -79,7 +80,8 @@ class View:
     def __init__(self): self.html, self.handle, self.when = has_front_end(), None, -math.inf
 
     def __call__(self,
-        row: Mapping[str, Any], total: int, points: list[tuple[int, float]], scores: Mapping[str, float], note: str = '',
+        row: Mapping[str, Any], total: int, points: list[tuple[int, float]], scores: Mapping[str, float],
+        note: str = '',
     ) -> None:
         if time.monotonic() - self.when < (1 if self.html else 30) and not note: return
         self.when = time.monotonic()

@@ -48,8 +48,9 @@ class Weights:
     def kind(self) -> str: # file | adapter | library | run | model | checkpoint | hub
         "What it is; raises `RunError` if it is nothing that holds weights."
         path = self.path
-        tests = dict(file=path.suffix == '.safetensors' and path.is_file(), adapter=(path/'adapter_config.json').is_file(),
-                     library=bool(self.model_class), checkpoint=(path/'manifest.json').is_file(),
+        tests = dict(file=path.suffix == '.safetensors' and path.is_file(),
+                     adapter=(path/'adapter_config.json').is_file(), library=bool(self.model_class),
+                     checkpoint=(path/'manifest.json').is_file(),
                      run=(path/'model'/'model.safetensors').is_file() or any(path.glob('checkpoints/step_*')),
                      model=(path/'model.safetensors').is_file())
         kind = next((k for k, holds in tests.items() if holds), '')
