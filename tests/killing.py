@@ -13,20 +13,20 @@ weights, optimizer, averaged weights.
 import argparse, itertools, json, os, random, signal, sys, tempfile, time
 import numpy as np, torch
 from torch import nn
-from trainlab.engine import checkpoint
-from trainlab.run.checkpoint import load
 from trainlab.engine.learner import SeekableLearner
-from trainlab.engine.loader import FixedLoader, Loader
-from trainlab.engine.plan import Bucket, Phase, Plan
-from trainlab.run.folder import Run, RunConfig, configure
-from trainlab.system import callbacks, train_run
-from trainlab.video_vae import model as video
-from trainlab.video_vae import train as video_train
+from trainlab.engine.phases import PhaseConfig, TrainConfig
+from trainlab.run import checkpoint
+from trainlab.run.checkpoint import load
+from trainlab.run.config import RunConfig, configure, setting
+from trainlab.run.folder import Run
+from trainlab.system import Data, System
+from trainlab.video_vae.model import SIZES
+from trainlab.video_vae.train import system as video_vae
 
 STEPS = 80
 PHASES = [dict(name='adapter', mode='lora', transition='loss_plateau', steps=40, window=4, patience=1, threshold=.5, resolution=16, min_frames=1, max_frames=5, batch_size=4, lr=1e-3, warmup=3),
-          dict(name='all', transition='epoch', epochs=.4, resolution=24, frames=5, batch_size=2, accumulate=2, lr=5e-4),
-          dict(name='large', steps=12, resolution=32, frames=9, batch_size=2, accumulate=3, lr=2e-4, loss_weights=dict(kl=1e-4))]
+          dict(name='all', transition='epoch', epochs=.4, resolution=24, frames=5, batch_size=2, gradient_accumulation=2, lr=5e-4),
+          dict(name='large', steps=12, resolution=32, frames=9, batch_size=2, gradient_accumulation=3, lr=2e-4, loss_weights=dict(kl=1e-4))]
 
 
 class Textures:
@@ -48,30 +48,37 @@ def train(root: str, name: str, what: str, *kind) -> Run:
     return dict(formats=train_formats, vae=train_vae)[what](root, name, *kind)
 
 
-def train_vae(root: str, name: str, workers: int, accumulate: int, precision: str) -> Run:
+def train_vae(root: str, name: str, workers: int, accumulation: int, precision: str) -> Run:
     "A video VAE from an adapter to the whole model."
-    video.SIZES['tiny'] = 8, 1, 1
+    SIZES['tiny'] = 8, 1, 1
     begun(root, name)
-    phases = [PHASES[0] | dict(accumulate=accumulate), *PHASES[1:]]
-    return video_train.train(configure(video_train.Config, dict(name=name, root=root, size='tiny', phases=phases, workers=workers, precision=precision, rank=2, ema=.9,
+    phases = [PHASES[0] | dict(gradient_accumulation=accumulation), *PHASES[1:]]
+    return video_vae.train(configure(video_vae.config, dict(name=name, root=root, size='tiny', phases=phases, workers=workers, precision=precision, rank=2, ema=.9,
         gan_weight=.1, gan_start=11, perceptual_weight=.1, save_every=3, preview_every=25, log_every=5, valid_resolution=16, valid_frames=5)))
 
 
-def train_formats(root: str, name: str, workers: int, accumulate: int, precision: str) -> Run:
-    "One run on two formats, with everything that usually breaks a resume."
-    sources = dict(small=Textures(21, 8), large=Textures(10, 12))
-    cfg = RunConfig(name=name, root=root, steps=STEPS, workers=workers, precision=precision, save_every=4, preview_every=30, log_every=5)
+class Mixed(PhaseConfig):
+    "Formats by their share."
+    share: dict[str, float] = setting({}, 'relative')
+    def shares(self, sizes): return self.share
 
-    def make(run):
-        torch.manual_seed(cfg.seed)
-        plan = Plan([Phase('mixed', 50, (Bucket('small', 4, .6, accumulate), Bucket('large', 2, .4)), 1e-2, warmup=5),
-                     Phase('large', STEPS - 50, (Bucket('large', 3, 1, accumulate),), 1e-3)], {k: len(s) for k, s in sources.items()}, cfg.seed)
-        net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.GELU(), nn.Dropout(.1), nn.Conv2d(8, 1, 3, padding=1))
-        learn = SeekableLearner(Loader(plan, sources, workers), net, nn.functional.mse_loss, FixedLoader(sources['large'], 5), validate_every=cfg.preview_every,
-                               precision=precision, clip=1., cbs=callbacks(run, dict(frames_used=31), ema=.95))
-        begun(root, name)
-        return learn
-    return train_run(cfg, make)
+
+class Config(TrainConfig, defaults=dict(save_every=4, preview_every=30, log_every=5, ema=.95)):
+    phase = Mixed
+
+
+def smoother(cfg, facts): return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.GELU(), nn.Dropout(.1), nn.Conv2d(8, 1, 3, padding=1))
+def textures(cfg, files): sources = dict(small=Textures(21, 8), large=Textures(10, 12)); return Data(sources, sources['large'], dict(frames_used=31))
+def loss(cfg, model): return nn.functional.mse_loss
+formats = System(Config, textures, smoother, loss, optimizer=lambda cfg, model: torch.optim.AdamW)
+
+
+def train_formats(root: str, name: str, workers: int, accumulation: int, precision: str) -> Run:
+    "One run on two formats, with everything that usually breaks a resume."
+    phases = [dict(name='mixed', steps=50, share=dict(small=.6, large=.4), batch_size=dict(small=4, large=2), gradient_accumulation=dict(small=accumulation), lr=1e-2, warmup=5),
+              dict(name='large', steps=STEPS - 50, share=dict(large=1.), batch_size=3, gradient_accumulation=accumulation, lr=1e-3)]
+    begun(root, name)
+    return formats.train(configure(Config, dict(name=name, root=root, phases=phases, workers=workers, precision=precision)))
 
 
 def attempt(args: tuple, pipe: int | None = None) -> int:

@@ -1,5 +1,5 @@
 "Twenty seconds of training must pay, and must pay through the frames: this is what a broken alignment fails."
-from trainlab.run.folder import configure
+from trainlab.run.config import configure
 from trainlab.vsr.train import Config, train
 
 

@@ -3,7 +3,7 @@ import json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 import pytest, yaml
 from trainlab.run.checkpoint import verify
-from trainlab.run.folder import configure
+from trainlab.run.config import configure
 from trainlab.audio_vae import train as audio_train
 from trainlab.video_vae import train as video_train
 from trainlab.vsr import train as vsr_train
@@ -66,7 +66,7 @@ def test_presets_are_accepted(preset):
     job = re.search(r'# papermill nbs/(\w+)\.ipynb out\.ipynb -f nbs/presets/' + preset, text)[1]   # the command it documents
     cfg = configure(CONFIGS[job], yaml.safe_load(text))
     if job == 'train_vsr': assert cfg.name == f'vsr_{preset}' and preset == f'{cfg.category}_{cfg.frames}'
-    else: assert cfg.name == preset and cfg.course.plan(1000).total > 0
+    else: assert cfg.name == preset and cfg.plan(dict.fromkeys(cfg.curriculum.shapes, 1000)).total > 0
 
 
 def test_a_documented_curriculum_is_trained(tmp_path):

@@ -17,7 +17,8 @@ import numpy as np, soundfile, torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
-from trainlab.run.folder import Run, configure
+from trainlab.run.config import configure
+from trainlab.run.folder import Run
 from trainlab.media.samples import media_folder
 from trainlab.nn.losses import spectral_loss
 from trainlab.nn.metrics import log_spectrum_db, si_sdr

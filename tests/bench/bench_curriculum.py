@@ -10,7 +10,8 @@ import argparse, json, tempfile
 from pathlib import Path
 import torch
 from bench_video_vae import FIXED, Clock, linked, scored
-from trainlab.run.folder import Run, configure
+from trainlab.run.config import configure
+from trainlab.run.folder import Run
 from trainlab.video_vae.train import Config, fit_base, learner
 
 RATES = (5e-4, 4e-4, 3e-4, 0.)

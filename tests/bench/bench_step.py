@@ -11,7 +11,8 @@ from torch import nn
 from trainlab.engine.device import autocast
 from trainlab.engine.learner import SeekableLearner
 from trainlab.engine.loader import Loader
-from trainlab.run.folder import Run, configure
+from trainlab.run.config import configure
+from trainlab.run.folder import Run
 from trainlab.system import callbacks
 from trainlab.vsr.data import sources
 from trainlab.vsr.train import Config, build, loss_of, plan

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np, torch
 from fastai.callback.core import Callback
 from trainlab.engine.device import autocast
-from trainlab.run.folder import Run, configure
+from trainlab.run.config import configure
+from trainlab.run.folder import Run
 from trainlab.media.frames import cached_frames
 from trainlab.media.samples import media_folder
 from trainlab.nn.latents import LatentStatistics

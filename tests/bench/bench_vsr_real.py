@@ -11,7 +11,7 @@ import argparse, json, statistics, tempfile, time
 from pathlib import Path
 import numpy as np, torch
 from trainlab.engine.device import autocast
-from trainlab.run.folder import configure
+from trainlab.run.config import configure
 from trainlab.media.samples import media_folder
 from trainlab.media.video import probe, read_frames, read_image, write_video
 from trainlab.nn.metrics import psnr
