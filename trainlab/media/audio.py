@@ -10,7 +10,6 @@ import hashlib
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-import av
 import numpy as np, soundfile, soxr
 from filelock import FileLock
 from .frames import cache_folder
@@ -32,6 +31,7 @@ class Sound:
 # %% ../../nbs/media/04_audio.ipynb #6dd2a1ed
 def _container(path) -> tuple[np.ndarray, int]: # (channels, samples) float32, rate
     "The first sound of a container, all of it."
+    import av
     try:
         with av.open(str(path)) as source:
             if not source.streams.audio:

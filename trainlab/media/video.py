@@ -15,7 +15,6 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-import av
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -62,6 +61,7 @@ def _sound(source, out):
     stream = source.streams.audio[0]
     if stream.codec_context.name in out.supported_codecs:
         return _copied(source, stream, out.add_stream_from_template(stream))
+    import av
     rate = min(av.Codec('aac', 'w').audio_rates, key=lambda r: abs(r - stream.rate))
     layout = 'mono' if stream.channels == 1 else 'stereo'
     return _encoded(source, stream, out.add_stream('aac', rate=rate, layout=layout))
@@ -101,6 +101,7 @@ class _Silence:
 
 def _write(part, path, frames, shape, fps, times, time_base, audio_from, crf, preset):
     "Mux pictures and sound into the file `part`; `path` is what messages call it."
+    import av
     try: out = av.open(str(part), 'w')
     except ValueError as e:
         raise MediaError(f'{path}: no container is known by {path.suffix!r}. Use .mp4, .mkv, .mov or .avi.') from e
@@ -168,6 +169,7 @@ def _opened(path):
     "The container and its first moving picture, with errors that name the file."
     path = Path(path)
     if not path.exists(): raise MediaError(f'{path}: no such file.')
+    import av
     try:
         with av.open(str(path)) as container:
             streams = [s for s in container.streams.video]
@@ -403,6 +405,7 @@ def _picture(video: Video, i: int, size=None) -> np.ndarray:
     if x.shape[1::-1] != (video.width, video.height):
         raise MediaError(f'{video.pictures[i]}: {x.shape[1]}x{x.shape[0]}, '
                          f'but {video.width}x{video.height} was expected. Has it been changed or turned?')
+    import av
     return _rgb(av.VideoFrame.from_ndarray(x, format='rgb24'), 0, size) if size else x
 
 # %% ../../nbs/media/00_video.ipynb #8d353c1a
