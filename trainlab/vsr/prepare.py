@@ -6,81 +6,42 @@
 __all__ = ['prepare']
 
 # %% ../../nbs/vsr/05_prepare.ipynb #fd7ca621
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 import numpy as np
 from ..media.frames import uniform_frames
-from ..media.video import find_videos, iter_frames, probe, write_image
-from .data import CATEGORIES, DEGRADATIONS, FORMATS, DataError, Format, check_frames, choose, held_out, scale
+from ..media.video import MediaError, Video, find_videos, iter_frames, probe, write_image
+from .data import (
+    CATEGORIES, DEGRADATIONS, FORMATS, DataError, Format, check_frames, choose, held_out, scale)
 
-# %% ../../nbs/vsr/05_prepare.ipynb #680a9ea4
-def _cover(video, f: Format) -> tuple:
+# %% ../../nbs/vsr/05_prepare.ipynb #0ac02c1d
+def _cover(video: Video, f: Format) -> tuple[int, int]:
     "(width, height) of the smallest decode that covers a format."
-    k = max(f.width / video.width, f.height / video.height)
-    if k > 1: raise DataError(f'{video.path}: {video.width}x{video.height} is smaller than {f.width}x{f.height}, its truth would be enlarged. Leave the clip or the format out.')
-    return max(f.width, round(video.width * k)), max(f.height, round(video.height * k))
+    k = max(f.width/video.width, f.height/video.height)
+    if k > 1:
+        raise DataError(f'{video.path}: {video.width}x{video.height} is smaller than {f.width}x{f.height}, '
+                        'its truth would be enlarged. Leave the clip or the format out.')
+    return max(f.width, round(video.width*k)), max(f.height, round(video.height*k))
 
-# %% ../../nbs/vsr/05_prepare.ipynb #c53cc99d
-def _jobs(video, learn: Path, name: str, frames: tuple, samples: int, share: float):
+def _jobs(video: Video, name: str, learn: Path, frames: tuple, samples: int, share: float) -> Iterator[tuple]:
     "What to write for one clip and format: (first frame, count, {path: frames in its stack; 1: the truth})."
-    most, f = max(frames), FORMATS[name]
+    most, f, stem = max(frames), FORMATS[name], video.path.stem
     keep = held_out(video.frames, most, share)
     train = video.frames - keep
-    if train < most: raise DataError(f'{video.path}: {most} frames wanted, the clip has {train}. Lower frames, or leave the clip out.')
+    if train < most:
+        raise DataError(f'{video.path}: {most} frames wanted, the clip has {train}. '
+                        'Lower frames, or leave the clip out.')
     for a in uniform_frames(train - most + 1, samples).tolist():
-        file = f'{video.path.stem}_{a:06d}.png'
-        yield a, most, {**{learn/f.folder/f'LR_{n}frames'/file: n for n in frames}, learn/f.folder/'GT'/file: 1}
-    if keep:
-        for a in (train + uniform_frames(keep, max(1, samples // 10))).tolist(): yield a, 1, {learn/'Val'/'GT'/f'{video.path.stem}_{name}_{a:06d}.png': 1}
+        stacks = {learn/f.folder/f'LR_{n}frames'/f'{stem}_{a:06d}.png': n for n in frames}
+        yield a, most, stacks | {learn/f.folder/'GT'/f'{stem}_{a:06d}.png': 1}
+    for a in (train + uniform_frames(keep, max(1, samples//10))).tolist() if keep else ():
+        yield a, 1, {learn/'Val'/'GT'/f'{stem}_{name}_{a:06d}.png': 1}
 
-def _write_sample(window, targets, name, degradation, rng):
-    "Cut one place out of consecutive frames; write its truth and its stacks."
-    f, (t, h, w, _) = FORMATS[name], window.shape
-    y, x = rng.integers(0, [h - f.height + 1, w - f.width + 1])
-    gt = np.ascontiguousarray(window[:, y:y + f.height, x:x + f.width])
-    for path, n in targets.items():
-        middle = gt[t // 2 - n // 2:t // 2 + n // 2 + 1]
-        write_image(path, middle[0] if path.parent.name == 'GT' else DEGRADATIONS[degradation](middle, scale).reshape(-1, f.width // scale, 3))
-
-# %% ../../nbs/vsr/05_prepare.ipynb #4983345e
-def _apart(paths: list) -> list:
-    "Refuse two videos of one name: their samples would have one name, too."
-    first = {}
-    for p in map(Path, paths):
-        if p.stem in first: raise DataError(f'{first[p.stem]} and {p} would write samples of the same name. Rename one of them.')
-        first[p.stem] = p
-    return paths
-
-def prepare(
-    videos,                        # a folder of videos, a video, or a list of them
-    data,                          # the tree's root, made where missing
-    category: str = 'general',     # general, space or toon
-    formats=('small_540',),        # names of `FORMATS`
-    frames=(5, 7),                 # stacks to make
-    samples: int = 100,            # a clip and format, spread evenly
-    degradation: str = 'bicubic',  # bicubic (BI) or blur (BD)
-    hold_out: float = .1,          # share of each clip's end for Val/GT
-    progress=None,                 # called with (samples done, samples in all, path)
-) -> int:                          # samples written now
-    "Write a dataset tree from videos; call it again to go on."
-    learn, frames = Path(data)/choose('category', category, CATEGORIES)/'Learn', (frames,) if isinstance(frames, int) else tuple(frames)
-    for n in frames: check_frames(n)
-    for name in formats: choose('format', name, FORMATS)
-    choose('degradation', degradation, DEGRADATIONS)
-    work = [(v, name, list(_jobs(v, learn, name, frames, samples, hold_out)), _cover(v, FORMATS[name]))
-            for v in map(probe, _apart(find_videos(videos))) for name in formats]
-    total, done, written = sum(len(jobs) for *_, jobs, _ in work), 0, 0
-    for video, name, jobs, size in work:
-        missing = [j for j in jobs if not all(p.exists() for p in j[2])]
-        done += len(jobs) - len(missing)
-        for targets, window in _streamed(video, missing, size):
-            rng = np.random.default_rng(list(next(iter(targets)).stem.encode()))
-            _write_sample(window, targets, name, degradation, rng)
-            done, written = done + 1, written + 1
-            if progress: progress(done, total, next(iter(targets)))
-    return written
-
-def _streamed(video, jobs, size):
-    "Decode once and hand out each job's consecutive frames as soon as they are there, forgetting what no job needs."
+# %% ../../nbs/vsr/05_prepare.ipynb #16cdcee4
+def _streamed(video: Video, jobs: list[tuple], size: tuple[int, int]) -> Iterator[tuple[dict, np.ndarray]]:
+    "The targets of each job with its consecutive frames, as soon as those are there."
     jobs, held = sorted(jobs, key=lambda j: j[0] + j[1]), {}
     wanted = sorted({i for a, n, _ in jobs for i in range(a, a + n)})
     for i, x in iter_frames(video, np.array(wanted, np.int64), size) if wanted else ():
@@ -90,3 +51,76 @@ def _streamed(video, jobs, size):
             yield targets, np.stack([held[k] for k in range(a, a + n)])
         first = min((j[0] for j in jobs), default=i)
         for k in [k for k in held if k < first]: del held[k]
+
+def _write_sample(window: np.ndarray, targets: dict[Path, int], name: str, degradation: str) -> None:
+    "Cut one place out of consecutive frames, which its name decides; write its truth and its stacks."
+    f, (t, h, w, _) = FORMATS[name], window.shape
+    rng = np.random.default_rng(list(next(iter(targets)).stem.encode()))
+    y, x = rng.integers(0, [h - f.height + 1, w - f.width + 1])
+    gt = np.ascontiguousarray(window[:, y:y + f.height, x:x + f.width])
+    for path, n in targets.items():
+        middle = gt[t//2 - n//2:t//2 + n//2 + 1]
+        low = () if path.parent.name == 'GT' else DEGRADATIONS[degradation](middle, scale)
+        write_image(path, middle[0] if path.parent.name == 'GT' else low.reshape(-1, f.width//scale, 3))
+
+# %% ../../nbs/vsr/05_prepare.ipynb #d7d607a0
+def _videos_apart(videos: Any) -> list[Path]:
+    "The videos, or an error about two of one name: their samples would have one name, too."
+    first, paths = {}, [Path(p) for p in find_videos(videos)]
+    for p in paths:
+        if p.stem in first:
+            raise DataError(f'{first[p.stem]} and {p} would write samples of the same name. Rename one of them.')
+        first[p.stem] = p
+    return paths
+
+def _planned(paths: list[Path], formats: Iterable[str], *settings) -> tuple[list[tuple], list[str]]:
+    "(clip, format, size to decode, jobs) for all that can be used, and why the rest cannot."
+    work, reasons = [], []
+    for path in paths:
+        try: video = probe(path)
+        except MediaError as e:
+            reasons.append(str(e))
+            continue
+        for name in formats:
+            try: work.append((video, name, _cover(video, FORMATS[name]), list(_jobs(video, name, *settings))))
+            except DataError as e: reasons.append(str(e))
+    return work, reasons
+
+# %% ../../nbs/vsr/05_prepare.ipynb #680a9ea4
+def _left_out(reasons: list[str], done: int) -> None:
+    "Say at the end what could not be used; an error if that is everything."
+    if not reasons: return
+    told = '\n  '.join(dict.fromkeys(reasons))
+    if not done: raise DataError(f'None of the clips can be used:\n  {told}')
+    warnings.warn(f'Some clips were left out, the others are written:\n  {told}', stacklevel=3)
+
+def prepare(
+    videos: str | Path | Iterable[str | Path],          # a folder of videos, a video, or a list of them
+    data: str | Path,                                   # the tree's root, made where missing
+    category: str = 'general',                          # general, space or toon
+    formats: Iterable[str] = ('small_540',),            # names of `FORMATS`
+    frames: int | Iterable[int] = (5, 7),               # stacks to make
+    samples: int = 100,                                 # a clip and format, spread evenly
+    degradation: str = 'bicubic',                       # bicubic (BI) or blur (BD)
+    hold_out: float = .1,                               # share of each clip's end for Val/GT
+    progress: Callable[[int, int, Path], Any] | None = None,  # called with samples done, samples in all, path
+) -> int: # samples written now
+    "Write a dataset tree from videos; call it again to go on. A clip that cannot be used is left out, with a warning."
+    learn, formats = Path(data)/choose('category', category, CATEGORIES)/'Learn', list(formats)
+    frames = (frames,) if isinstance(frames, int) else tuple(frames)
+    for n in frames: check_frames(n)
+    for name in formats: choose('format', name, FORMATS)
+    choose('degradation', degradation, DEGRADATIONS)
+    work, reasons = _planned(_videos_apart(videos), formats, learn, frames, samples, hold_out)
+    total, done, written = sum(len(jobs) for *_, jobs in work), 0, 0
+    for video, name, size, jobs in work:
+        missing = [j for j in jobs if not all(p.exists() for p in j[2])]
+        done += len(jobs) - len(missing)
+        try:
+            for targets, window in _streamed(video, missing, size):
+                _write_sample(window, targets, name, degradation)
+                done, written = done + 1, written + 1
+                if progress: progress(done, total, next(iter(targets)))
+        except MediaError as e: reasons.append(str(e))
+    _left_out(reasons, done)
+    return written

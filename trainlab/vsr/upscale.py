@@ -7,39 +7,40 @@ __all__ = ['bounce', 'windows', 'between', 'along', 'PairFlow', 'enlarge', 'upsc
 
 # %% ../../nbs/vsr/04_upscale.ipynb #bec5dd27
 import itertools
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from fastcore.script import call_parse
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from ..run.folder import RunError
 from ..media.video import MediaError, probe, stream_frames, write_video
 from ..nn.blocks import warp
 from ..nn.metrics import luma
 from .data import check_frames
-from .model import as_float, exact, lucas_kanade
-from .train import load_model
+from .flow import as_float, exact, lucas_kanade
+if TYPE_CHECKING: from trainlab.run.folder import Run
 
 # %% ../../nbs/vsr/04_upscale.ipynb #2cd78442
 def bounce(
-    i: int,      # any frame number
-    total: int,  # frames there are; None: unknown yet
-) -> int:        # within 0 to total - 1
+    i: int,             # any frame number
+    total: int | None,  # frames there are; None: unknown yet
+) -> int: # within 0 to total - 1
     "Mirror a frame number at both ends."
     if total == 1: return 0
     i = abs(i)
     if total is None: return i
-    i %= 2 * total - 2
-    return min(i, 2 * total - 2 - i)
+    i %= 2*total - 2
+    return min(i, 2*total - 2 - i)
 
 def windows(
-    items,      # iterable of frames, or of anything made from them
-    n: int,     # odd
-):
-    "Yield (i, numbers, items) for each i: the `n` numbers around it, mirrored at the ends, and what is there."
-    items, half, held, total = iter(items), n // 2, {}, None
+    items: Iterable,  # frames, or anything made from them
+    n: int,           # items a window, odd
+) -> Iterator[tuple[int, list[int], list]]: # number of the middle; numbers and items of the window
+    "A window around each item, mirrored at the ends."
+    items, half, held, total = iter(items), n//2, {}, None
     for i in itertools.count():
         while total is None and len(held) + max(0, i - half) <= i + half:
             try: held[max(held, default=-1) + 1] = next(items)
@@ -51,27 +52,31 @@ def windows(
 
 # %% ../../nbs/vsr/04_upscale.ipynb #a6807976
 def between(
-    a: Tensor, b: Tensor, # (1, 1, h, w) luma in [0, 1]
-) -> Tensor:              # (2, 1, 2, h, w): from a to b, and from b to a
+    a: Tensor,  # (1, 1, h, w) luma in [0, 1]
+    b: Tensor,  # the same shape
+) -> Tensor: # (2, 1, 2, h, w): from a to b, and from b to a
     "The motion between two neighbours, both ways."
     return lucas_kanade(torch.cat([a, b]), torch.cat([b, a]))
 
 def along(
-    steps: list,          # of (1, 2, h, w): from the middle to the next, from there to the next but one, ...
-) -> list:                # of (1, 2, h, w): from the middle to each
+    steps: list[Tensor],  # (1, 2, h, w) each: from the middle to the next, from there to the next but one, ...
+) -> list[Tensor]: # (1, 2, h, w) each: from the middle
     "Add steps up along the way."
     way = [steps[0]]
     for step in steps[1:]: way.append(way[-1] + warp(step, way[-1]))
     return way
 
-# %% ../../nbs/vsr/04_upscale.ipynb #24f2dbb6
+# %% ../../nbs/vsr/04_upscale.ipynb #80cefb6f
 class PairFlow:
     "Motion from the middle of each window to its other frames, each pair of neighbours solved once."
     def __init__(self): self.pairs = {}
 
-    def __call__(self, numbers: list, lumas: list) -> Tensor:
-        "(1, t-1, 2, h, w) for a window of frame numbers and their luma (1, 1, h, w)."
-        middle = len(numbers) // 2
+    def __call__(self,
+        numbers: list[int],   # of the frames in the window
+        lumas: list[Tensor],  # (1, 1, h, w) each
+    ) -> Tensor: # (1, t-1, 2, h, w)
+        "The motion in a window."
+        middle = len(numbers)//2
         for k in range(len(numbers) - 1):
             low, high = sorted(numbers[k:k + 2])
             if low != high and (low, high) not in self.pairs:
@@ -93,11 +98,11 @@ def _tiles(size: int, tile: int):
         yield max(a - _OVERLAP, 0), min(b + _OVERLAP, size), a, b
 
 def enlarge(
-    model: nn.Module,   # lr -> sr, and perhaps flow
-    lr: Tensor,         # (1, t, 3, h, w) uint8
-    flow: Tensor = None,# (1, t-1, 2, h, w), if the model takes it
-    tile: int = 0,      # low-resolution pixels; 0: whole frames
-) -> Tensor:            # (3, 3h, 3w) uint8
+    model: nn.Module,            # lr -> sr, and perhaps flow
+    lr: Tensor,                  # (1, t, 3, h, w) uint8
+    flow: Tensor | None = None,  # (1, t-1, 2, h, w), if the model takes it
+    tile: int = 0,               # low-resolution pixels; 0: whole frames
+) -> Tensor: # (3, 3h, 3w) uint8
     "The middle frame, enlarged."
     h, w = lr.shape[-2:]
     out = None
@@ -105,32 +110,45 @@ def enlarge(
         for x0, x1, left, right in _tiles(w, tile or w):
             part = lr[..., y0:y1, x0:x1]
             sr = model(part) if flow is None else model(part, flow[..., y0:y1, x0:x1])
-            s = sr.shape[-1] // part.shape[-1]
-            if out is None: out = torch.empty(3, h * s, w * s, dtype=torch.uint8, device=lr.device)
-            out[:, s*top:s*bottom, s*left:s*right] = _byte(sr[0, :, s*(top - y0):s*(bottom - y0), s*(left - x0):s*(right - x0)])
+            s = sr.shape[-1]//part.shape[-1]
+            if out is None: out = torch.empty(3, h*s, w*s, dtype=torch.uint8, device=lr.device)
+            kept = sr[0, :, s*(top - y0):s*(bottom - y0), s*(left - x0):s*(right - x0)]
+            out[:, s*top:s*bottom, s*left:s*right] = _byte(kept)
     return out
 
 def _byte(x: Tensor) -> Tensor:
     "[0, 1] to uint8; what lies outside is clamped, never wrapped."
-    return (x.float() * 255).round_().clamp_(0, 255).byte()
+    return (x.float()*255).round_().clamp_(0, 255).byte()
 
 # %% ../../nbs/vsr/04_upscale.ipynb #5f40e5e9
+def _fitting(model: nn.Module, lr: Tensor, flow: Tensor | None, tile: int) -> tuple[Tensor, int]:
+    "Enlarge with the largest tiles that fit; also returns their size, for the next frame."
+    while True:
+        try: return enlarge(model, lr, flow, tile), tile
+        except RuntimeError as e:
+            if 'memory' not in str(e).lower() or (tile and tile <= 2*_OVERLAP): raise
+            tile = (tile or max(lr.shape[-2:]))//2
+
+def _precise(device: torch.device, precision: str) -> Any:
+    "The autocast of a precision."
+    if precision == 'fp32': return nullcontext()
+    return torch.autocast(device.type, dict(bf16=torch.bfloat16, fp16=torch.float16)[precision])
+
 def upscaled(
-    frames,               # iterable of (h, w, 3) uint8, in order
-    model: nn.Module,     # lr (1, t, 3, h, w) -> sr
-    n: int = 7,           # frames a window, odd
-    tile: int = 0,        # low-resolution pixels; 0: whole frames, halved if memory runs out
-    precision: str = 'fp32', # fp32, bf16 or fp16
-):
-    "Yield each frame enlarged, (3h, 3w, 3) uint8, as soon as the frames after it are there."
+    frames: Iterable[np.ndarray],  # (h, w, 3) uint8, in order
+    model: nn.Module,              # lr (1, t, 3, h, w) -> sr
+    n: int = 7,                    # frames a window, odd
+    tile: int = 0,                 # low-resolution pixels; 0: whole frames, halved if memory runs out
+    precision: str = 'fp32',       # fp32, bf16 or fp16
+) -> Iterator[np.ndarray]: # (3h, 3w, 3) uint8
+    "Each frame enlarged, as soon as the frames after it are there."
     device = next(model.parameters(), torch.zeros(0)).device
     pairs = PairFlow() if hasattr(model, 'flow') else None
-    autocast = nullcontext() if precision == 'fp32' else torch.autocast(device.type, dict(bf16=torch.bfloat16, fp16=torch.float16)[precision])
     def prepared():
         for x in frames:
             x = torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1)))[None].to(device)
-            yield x, (luma(as_float(x)).view(1, 1, *x.shape[-2:]) - 16) / 219 if pairs else None
-    was_training = model.training
+            yield x, (luma(as_float(x)).view(1, 1, *x.shape[-2:]) - 16)/219 if pairs else None
+    was_training, autocast = model.training, _precise(device, precision)
     model.eval()
     try:
         for _, numbers, window in windows(prepared(), n):
@@ -140,31 +158,29 @@ def upscaled(
             yield sr.permute(1, 2, 0).cpu().numpy()
     finally: model.train(was_training)
 
-def _fitting(model, lr, flow, tile):
-    "Enlarge with the largest tiles that fit; also returns their size, for the next frame."
-    while True:
-        try: return enlarge(model, lr, flow, tile), tile
-        except RuntimeError as e:
-            if 'memory' not in str(e).lower() or (tile and tile <= 2 * _OVERLAP): raise
-            tile = (tile or max(lr.shape[-2:])) // 2
+# %% ../../nbs/vsr/04_upscale.ipynb #58613bde
+def _finished(run: 'Run | str | Path', device: str) -> tuple[nn.Module, Any]:
+    "The model of a run, and its config."
+    from trainlab.vsr.train import load_model
+    return load_model(run, device)
 
-# %% ../../nbs/vsr/04_upscale.ipynb #ae620e18
 def upscale(
-    video_in,               # a video, any length and size
-    video_out,              # .mp4 or .mkv, 3 times larger
-    run,                    # a run, its folder, or a model: lr (1, t, 3, h, w) -> sr (1, 3, 3h, 3w)
-    frames: int = 0,        # low-resolution frames a window, odd, 1 to 15; 0: as trained, or 7
-    tile: int = 0,          # low-resolution pixels; 0: whole frames, halved if memory runs out
-    precision: str = '',    # fp32, bf16 or fp16; empty: as trained, or fp32
-    device: str = 'auto',   # of a run's model
-    crf: int = 16,          # quality of the written H.264, 0 (lossless) to 51
-    progress=None,          # called with (frames done, frames in all); None: a bar
+    video_in: str | Path,                # a video, any length and size
+    video_out: str | Path,               # .mp4 or .mkv, 3 times larger
+    run: 'Run | nn.Module | str | Path', # a run, its folder, or a model: lr (1, t, 3, h, w) -> sr (1, 3, 3h, 3w)
+    frames: int = 0,                     # low-resolution frames a window, odd, 1 to 15; 0: as trained, or 7
+    tile: int = 0,                       # low-resolution pixels; 0: whole frames, halved if memory runs out
+    precision: str = '',                 # fp32, bf16 or fp16; empty: as trained, or fp32
+    device: str = 'auto',                # of a run's model
+    crf: int = 16,                       # quality of the written H.264, 0 (lossless) to 51
+    progress: Callable[[int, int], Any] | None = None,  # called with frames done and frames in all; None: a bar
 ) -> Path:
     "Enlarge a film and keep its sound and its timing. Nothing is left behind if it is stopped."
-    model, cfg = (run, None) if isinstance(run, nn.Module) else load_model(run, device)
+    model, cfg = (run, None) if isinstance(run, nn.Module) else _finished(run, device)
     frames, precision = frames or (cfg.frames if cfg else 7), precision or (cfg.precision if cfg else 'fp32')
     if frames != 1: check_frames(frames)
-    if Path(video_in).resolve() == Path(video_out).resolve(): raise MediaError(f'{video_out}: would be written over the film it is read from. Give it another name.')
+    if Path(video_in).resolve() == Path(video_out).resolve():
+        raise MediaError(f'{video_out}: would be written over the film it is read from. Give it another name.')
     video = probe(video_in)
     def counted():
         with tqdm(total=video.frames, unit='frame', disable=progress is not None) as bar:
@@ -172,20 +188,22 @@ def upscale(
                 yield x
                 bar.update()
                 if progress: progress(i + 1, video.frames)
-    return write_video(video_out, counted(), fps=video.fps, pts=video.pts.tolist(), time_base=video.time_base, audio_from=video_in if video.audio else None, crf=crf)
+    return write_video(video_out, counted(), fps=video.fps, pts=video.pts.tolist(), time_base=video.time_base,
+                       audio_from=video_in if video.audio else None, crf=crf)
 
 # %% ../../nbs/vsr/04_upscale.ipynb #cfe64dd9
 @call_parse
 def main(
-    video_in: str,        # a video, any length and size
-    video_out: str,       # .mp4 or .mkv, 3 times larger
-    run: str,             # folder of a finished run
-    frames: int = 0,      # low-resolution frames a window, odd; 0: as trained
-    tile: int = 0,        # low-resolution pixels; 0: whole frames, halved if memory runs out
-    precision: str = '',  # fp32, bf16 or fp16; empty: as trained
-    device: str = 'auto', # auto, cpu, mps, cuda or cuda:N
-    crf: int = 16,        # quality of the written H.264, 0 (lossless) to 51
-):
+    video_in: str,         # a video, any length and size
+    video_out: str,        # .mp4 or .mkv, 3 times larger
+    run: str,              # folder of a finished run
+    frames: int = 0,       # low-resolution frames a window, odd; 0: as trained
+    tile: int = 0,         # low-resolution pixels; 0: whole frames, halved if memory runs out
+    precision: str = '',   # fp32, bf16 or fp16; empty: as trained
+    device: str = 'auto',  # auto, cpu, mps, cuda or cuda:N
+    crf: int = 16,         # quality of the written H.264, 0 (lossless) to 51
+) -> None:
     "Enlarge a video three times with a trained run."
+    from trainlab.run.folder import RunError
     try: upscale(video_in, video_out, run, frames, tile, precision, device, crf)
-    except (MediaError, RunError, ValueError) as e: raise SystemExit(str(e))
+    except (RunError, ValueError) as e: raise SystemExit(str(e)) from None
