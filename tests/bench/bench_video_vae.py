@@ -20,7 +20,8 @@ from trainlab.run.folder import Run
 from trainlab.media.frames import cached_frames
 from trainlab.media.samples import media_folder
 from trainlab.nn.latents import LatentStatistics
-from trainlab.video_vae.model import DiffusersVAE, as_signed
+from trainlab.video_vae.diffusers_vae import DiffusersVAE
+from trainlab.video_vae.linear_codec import as_signed
 from trainlab.video_vae.data import ValidationClips
 from trainlab.video_vae.train import Config, fit_base, frame_psnr, learner
 

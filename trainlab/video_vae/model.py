@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from ..nn.latents import Output, Posterior
 from ..nn.pretrained import PretrainedModel, registered
-from .linear_codec import BLOCK, SPACE, TIME, LinearCodec, as_signed, blocks, frames
+from .linear_codec import BLOCK, SPACE, TIME, LinearCodec, as_signed, from_blocks, to_blocks
 
 # %% ../../nbs/video_vae/02_model.ipynb #e52566e1
 class RMSNorm(nn.Module):
@@ -128,7 +128,7 @@ def _decode(self: VideoVAE, z: Tensor, pasts: list | None) -> tuple[Tensor, list
     b, z = len(z), z.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
     change, pasts = self.decoder(z, pasts, b)
     y = F.conv2d(z, self.decode_base, self.base_bias) + change*self.floor.spread
-    return frames(y.unflatten(0, (b, -1)).float()), pasts
+    return from_blocks(y.unflatten(0, (b, -1)).float()), pasts
 
 # %% ../../nbs/video_vae/02_model.ipynb #061d73a0
 @patch
@@ -145,11 +145,11 @@ def encode_parts(self: VideoVAE,
         whole = x.shape[2]//TIME*TIME
         rest = x[:, :, whole:]
         if not whole: continue
-        posterior, pasts = self._encode(blocks(x[:, :, :whole]), pasts)
+        posterior, pasts = self._encode(to_blocks(x[:, :, :whole]), pasts)
         yield posterior
     if rest is not None and rest.shape[2]:
         again = last.expand(-1, -1, TIME - rest.shape[2], -1, -1)
-        yield self._encode(blocks(torch.cat([rest, again], 2)), pasts)[0]
+        yield self._encode(to_blocks(torch.cat([rest, again], 2)), pasts)[0]
 
 @patch
 def decode_parts(self: VideoVAE,
