@@ -84,6 +84,16 @@ class System:
         known = next((k for k, v in vars(module).items() if v is self), '') if module else ''
         return f'{self.config.__module__}:{known}' if known else ''
 
+    def load(self,
+        run: Run | str | Path,  # a finished run, or its folder
+        device: str = 'auto',   # auto | cpu | mps | cuda | cuda:N
+    ) -> tuple[nn.Module, TrainConfig]:
+        "The finished model of a run, ready to use, and its config."
+        cfg, tensors, facts = read_model(run, self.config)
+        with torch.random.fork_rng(devices=[]): model = self.model(cfg, facts)
+        load_weights(model, tensors, str(getattr(run, 'path', run)))
+        return model.to(choose(device)).eval().requires_grad_(False), cfg
+
 # %% ../nbs/system.ipynb #efedbcdd
 @patch
 def learner(self: System,
@@ -123,31 +133,7 @@ def adopted(self: System, cfg: TrainConfig) -> TrainConfig:
     said = before or cfg.described(Weights(cfg.init_from))
     return configure(type(cfg), cfg.model_dump() | {k: said[k] for k in left if k in said})
 
-@patch
-def train(self: System,
-    cfg: TrainConfig,
-    cbs: Sequence[Callback] = (),  # a user's own, besides
-) -> Run:                          # `run.stopped` tells whether it was stopped before its end
-    "Begin or continue the run that `cfg` names, train it to its end, and write the finished model."
-    files = self.files(cfg)
-    run = Run(self.adopted(cfg))
-    with run.open(dict(data=files.fingerprint), choose(cfg.device), self.name):
-        if run.info.get('finished'):
-            say(f'{cfg.name} was finished on {run.info["finished"]}: there is nothing left to train.')
-            return run
-        learn = self.learner(run.config, run, files, cbs)
-        begun = self._begun(run, learn)
-        if learn.device.type == 'cuda' and begun < learn.plan.total: rehearse(learn)
-        try: self._finished(run, learn)
-        except OSError as e:
-            if e.errno == errno.ENOSPC: raise _full(run) from e
-            raise
-        end = dict(from_step=begun, to_step=learn.step, ended=now(), stopped=run.stopped)
-        run.note(history=[*run.info['history'][:-1], run.info['history'][-1] | end])
-        if not run.stopped: run.note(finished=now())
-    return run
-
-# %% ../nbs/system.ipynb #5cb97b9f
+# %% ../nbs/system.ipynb #2779be4a
 @patch
 def _begun(self: System, run: Run, learn: SeekableLearner) -> int:
     cfg, begun = run.config, follow(learn, run)
@@ -173,18 +159,33 @@ def _finished(self: System, run: Run, learn: SeekableLearner) -> None:
 def _full(run: Run) -> RunError:
     with suppress(OSError): run.checkpoints.wait()
     last = (run.checkpoints.steps() or [0])[-1]
-    return RunError(f'{run.path} is on a full disk. Make room there, then run the same again: it continues from step {last}.')
+    return RunError(f'{run.path} is on a full disk. Make room there, then run the same again: '
+                    f'it continues from step {last}.')
 
+# %% ../nbs/system.ipynb #83327ad3
 @patch
-def load(self: System,
-    run: Run | str | Path,  # a finished run, or its folder
-    device: str = 'auto',   # auto | cpu | mps | cuda | cuda:N
-) -> tuple[nn.Module, TrainConfig]:
-    "The finished model of a run, ready to use, and its config."
-    cfg, tensors, facts = read_model(run, self.config)
-    with torch.random.fork_rng(devices=[]): model = self.model(cfg, facts)
-    load_weights(model, tensors, str(getattr(run, 'path', run)))
-    return model.to(choose(device)).eval().requires_grad_(False), cfg
+def train(self: System,
+    cfg: TrainConfig,
+    cbs: Sequence[Callback] = (),  # a user's own, besides
+) -> Run:                          # `run.stopped` tells whether it was stopped before its end
+    "Begin or continue the run that `cfg` names, train it to its end, and write the finished model."
+    files = self.files(cfg)
+    run = Run(self.adopted(cfg))
+    with run.open(dict(data=files.fingerprint), choose(cfg.device), self.name):
+        if run.info.get('finished'):
+            say(f'{cfg.name} was finished on {run.info["finished"]}: there is nothing left to train.')
+            return run
+        learn = self.learner(run.config, run, files, cbs)
+        begun = self._begun(run, learn)
+        if learn.device.type == 'cuda' and begun < learn.plan.total: rehearse(learn)
+        try: self._finished(run, learn)
+        except OSError as e:
+            if e.errno == errno.ENOSPC: raise _full(run) from e
+            raise
+        end = dict(from_step=begun, to_step=learn.step, ended=now(), stopped=run.stopped)
+        run.note(history=[*run.info['history'][:-1], run.info['history'][-1] | end])
+        if not run.stopped: run.note(finished=now())
+    return run
 
 # %% ../nbs/system.ipynb #79426071
 def system_of(

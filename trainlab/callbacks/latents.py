@@ -7,9 +7,8 @@ __all__ = ['Latents', 'latent_metrics', 'write_latents']
 
 # %% ../../nbs/callbacks/07_latents.ipynb #57826e90
 from collections.abc import Callable
-from typing import Any
 import torch
-from fastai.learner import Metric
+from fastai.learner import Learner, Metric
 from torch import nn
 from .adapters import itself
 from ..engine.learner import SeekableLearner
@@ -25,14 +24,23 @@ class Latents(Metric):
         of: Callable[[LatentStatistics], float],
     ): self._name, self.of = name, of
 
-    def reset(self): self.statistics = LatentStatistics()
-    def accumulate(self, learn): self.statistics.add(learn.pred.posterior)
+    def reset(self) -> None:
+        "Before a validation."
+        self.statistics = LatentStatistics()
+
+    def accumulate(self, learn: Learner) -> None:
+        "Count a batch in."
+        self.statistics.add(learn.pred.posterior)
 
     @property
-    def value(self): return self.of(self.statistics) if self.statistics.count else None
+    def value(self) -> float | None: # None: nothing was counted
+        "What the statistics say."
+        return self.of(self.statistics) if self.statistics.count else None
 
     @property
-    def name(self): return self._name
+    def name(self) -> str:
+        "Under which it is recorded."
+        return self._name
 
 def latent_metrics() -> list[Latents]:
     "What every validation of a VAE says of its latents."
@@ -55,4 +63,5 @@ def write_latents(
     if 'latents_std' in vae.config: vae.register_to_config(latents_mean=mean, latents_std=std)
     else: vae.register_to_config(scaling_factor=found.scaling_factor)
     vae.save_pretrained(run.path/'model'/'diffusers')
-    run.note(latents=dict(kl_per_dim=found.kl_per_dim.tolist(), mean=mean, std=std, scaling_factor=found.scaling_factor))
+    nats, factor = found.kl_per_dim.tolist(), found.scaling_factor
+    run.note(latents=dict(kl_per_dim=nats, mean=mean, std=std, scaling_factor=factor))

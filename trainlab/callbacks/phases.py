@@ -23,7 +23,7 @@ from ..run.folder import RunError
 # %% ../../nbs/callbacks/00_phases.ipynb #d034ae16
 def check_patterns(
     model: nn.Module,
-    patterns: Iterable[str],  # shell patterns of parameter names, such as `decoder.*`
+    patterns: Iterable[str],
 ) -> None:
     "Raise if a pattern matches nothing, with what is near it."
     names = [n for n, _ in model.named_parameters()]
@@ -42,13 +42,13 @@ def set_trainable(
     for n, p in model.named_parameters(): p.requires_grad_(any(fnmatchcase(n, pattern) for pattern in patterns))
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
-# %% ../../nbs/callbacks/00_phases.ipynb #4eab7daf
+# %% ../../nbs/callbacks/00_phases.ipynb #6684125a
 class Phases(Callback):
     "Applies each phase as it begins, and ends one that waits for a plateau."
     run_valid = False
     def __init__(self,
-        enter: Callable[[nn.Module, Phase], None] | None = None,  # what else to do to the model as a phase begins, or is
-    ):                                                            # taken up again: twice must be as once
+        enter: Callable[[nn.Module, Phase], None] | None = None,  # what else to do to the model as a phase begins, or
+    ):                                                            # is taken up again: twice must be as once
         self.enter = enter
         self.phase, self.own = None, None                           # its name; the loss's own weights
         self.smooth, self.best, self.looks = None, float('inf'), 0  # of a plateau
@@ -59,41 +59,21 @@ class Phases(Callback):
         for phase in self.learn.plan.phases: self.check(phase)
 
     def check(self, phase: Phase) -> None:
-        "What a phase names must be there now, not be missed after days."
+        "Raise if a phase names parameters or terms of the loss that do not exist."
         check_patterns(self.learn.model, phase.train)
         if not phase.loss_weights: return
         if self.own is None:
-            raise TypeError(f'phase {phase.name!r} sets loss_weights, but {self.learn.loss_func} has no weights to set.')
+            raise TypeError(f'phase {phase.name!r} sets loss_weights, but {self.learn.loss_func} has no weights '
+                            'to set.')
         unknown = [k for k, _ in phase.loss_weights if k not in self.own]
         if unknown: raise ValueError(f'phase {phase.name!r}: loss_weights names {", ".join(unknown)}; '
                                      f'the loss has the terms {", ".join(self.own)}.')
 
-    def before_batch(self):
-        phase = self.learn.planned.phase
-        if self.phase == phase.name: return
-        if self.learn.planned.phase_step == 0: self.smooth, self.best, self.looks = None, float('inf'), 0
-        self.phase = phase.name
-        self.apply(phase)
-
-    def before_validate(self):
-        if self.phase is not None or not self.learn.step: return   # else taken up just before a validation
-        self.before_fit()
-        phase = self.learn.plan(self.learn.step - 1).phase
-        self.phase = phase.name
-        self.apply(phase)
-
-    def after_step(self):
-        until, length = self.learn.planned.phase.until, self.learn.planned.phase_step + 1
-        if not isinstance(until, Plateau): return
-        loss = self.learn.step_loss.float()
-        self.smooth = loss.clone() if self.smooth is None else torch.lerp(self.smooth, loss, 1/until.window)
-        if length % until.window == 0 and self.ended(until):
-            self.learn.replan(self.learn.plan.with_end(self.phase, length))
-
-# %% ../../nbs/callbacks/00_phases.ipynb #41300c4b
+# %% ../../nbs/callbacks/00_phases.ipynb #97209de6
 @patch
 def apply(self: Phases, phase: Phase) -> None:
     "Make the model, every copy of its weights, and the loss those of a phase."
+    self.phase = phase.name
     if self.enter:
         enter = lambda model: self.enter(model, phase)
         enter(self.learn.model)
@@ -101,6 +81,29 @@ def apply(self: Phases, phase: Phase) -> None:
             if hasattr(cb, 'change'): cb.change(enter)
     set_trainable(self.learn.model, phase.train)
     if self.own is not None: self.learn.loss_func.weights = self.own | dict(phase.loss_weights)
+
+@patch
+def before_batch(self: Phases) -> None:
+    phase = self.learn.planned.phase
+    if self.phase == phase.name: return
+    if self.learn.planned.phase_step == 0: self.smooth, self.best, self.looks = None, float('inf'), 0
+    self.apply(phase)
+
+@patch
+def before_validate(self: Phases) -> None:
+    if self.phase is not None or not self.learn.step: return   # else taken up just before a validation
+    self.before_fit()
+    self.apply(self.learn.plan(self.learn.step - 1).phase)
+
+# %% ../../nbs/callbacks/00_phases.ipynb #4eab7daf
+@patch
+def after_step(self: Phases) -> None:
+    until, length = self.learn.planned.phase.until, self.learn.planned.phase_step + 1
+    if not isinstance(until, Plateau): return
+    loss = self.learn.step_loss.float()
+    self.smooth = loss.clone() if self.smooth is None else torch.lerp(self.smooth, loss, 1/until.window)
+    if length % until.window == 0 and self.ended(until):
+        self.learn.replan(self.learn.plan.with_end(self.phase, length))
 
 @patch
 def ended(self: Phases, until: Plateau) -> bool:
@@ -122,8 +125,11 @@ def load_state_dict(self: Phases, state: Mapping[str, Any]) -> None:
     self.phase = None  # apply it again
 
 # %% ../../nbs/callbacks/00_phases.ipynb #b0047966
-def largest(learn: SeekableLearner, i: int) -> tuple[str, tuple[torch.Tensor, ...]]:
-    "The bucket of phase `i` whose batch has the most numbers, and one such batch."
+def largest(
+    learn: SeekableLearner,
+    i: int,  # phase
+) -> tuple[str, tuple[torch.Tensor, ...]]: # bucket, batch
+    "The bucket of a phase whose batch has the most numbers, and one such batch."
     plan, made = learn.plan, {}
     buckets = len(plan.phases[i].buckets)
     for s in range(plan.starts[i], min(plan.starts[i + 1], plan.starts[i] + 20*buckets)):
@@ -148,8 +154,8 @@ def rehearse(learn: SeekableLearner) -> None:
         except torch.OutOfMemoryError as e:
             raise RunError(
                 f'phase {phase.name!r} does not fit into memory: a micro-batch of {name} has the shape '
-                f'{tuple(batch[0].shape)}. Lower its batch_size and raise gradient_accumulation, turn checkpointing on, '
-                'or make its samples smaller.') from e
+                f'{tuple(batch[0].shape)}. Lower its batch_size and raise gradient_accumulation, '
+                'turn checkpointing on, or make its samples smaller.') from e
         finally: model.zero_grad(set_to_none=True)
     model.load_state_dict(kept)
     if own: learn.loss_func.weights = own

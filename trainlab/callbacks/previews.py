@@ -8,6 +8,7 @@ __all__ = ['drawn', 'Previews']
 # %% ../../nbs/callbacks/04_previews.ipynb #7298bf75
 import shutil
 from collections.abc import Callable
+from typing import Any
 import numpy as np
 from fastai.callback.core import Callback
 from PIL import Image
@@ -48,4 +49,4 @@ class Previews(Callback):
         folder.mkdir(parents=True)
         for name, image in self.draw(self.learn.model).items(): Image.fromarray(image).save(folder/f'{name}.png')
 
-    def state_dict(self): return {}
+    def state_dict(self) -> dict[str, Any]: return {}

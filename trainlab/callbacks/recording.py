@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 import torch
 from fastai.callback.core import Callback
+from fastai.learner import Learner
 from fastcore.basics import patch
 from ..engine.device import memory
 from ..engine.scores import Scores
@@ -20,7 +21,7 @@ from ..run.panel import View
 # %% ../../nbs/callbacks/03_recording.ipynb #3b6251f9
 class Step(dict):
     "The record of a step whose losses are still on the device."
-    def __init__(self, learn):
+    def __init__(self, learn: Learner):
         planned = learn.planned
         super().__init__(kind='train', step=learn.step, phase=planned.phase.name, bucket=planned.bucket.name,
                          lr=planned.lr, epoch=round(planned.epoch, 4), batch_size=planned.bucket.batch_size,
@@ -44,6 +45,9 @@ def fetched(
     for loss, norm in zip(losses, norms): yield loss | dict(grad_norm=norm)
 
 # %% ../../nbs/callbacks/03_recording.ipynb #fc7ae0d1
+QUIET = ('kind', 'step', 'phase', 'bucket', 'epoch', 'batch_size', 'samples', 'seconds', 'eta_s', 'device',
+         'frames_used')
+
 class Recording(Callback):
     "Writes metrics.jsonl and TensorBoard, and shows the view."
     run_after, run_valid = (Scores,), False
@@ -57,35 +61,25 @@ class Recording(Callback):
         self.path, self.rows, self.points = home.path/'metrics.jsonl', [], []
         self.newest, self.seconds, self.board = {}, 0., None
 
-    def before_fit(self):
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.rows, self.last, self.per_step = [], None, math.nan
-        if self.learn.step == 0 or not self.path.exists(): self.cut(0)
-        self.fetched = time.perf_counter()
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        "A line a row; and to TensorBoard every number that changes, under its kind."
+        with self.path.open('a') as f: f.write(''.join(json.dumps(r) + '\n' for r in rows))
+        rows = [r for r in rows if r['kind'] != 'data']
+        if rows and self.board is None:
+            from torch.utils.tensorboard import SummaryWriter
+            self.board = SummaryWriter(self.home.path/'tensorboard', purge_step=rows[0]['step'])
+        for r in rows:
+            for k, v in r.items():
+                if k not in QUIET and v is not None: self.board.add_scalar(f'{r["kind"]}/{k}', v, r['step'])
 
-    def after_batch(self):
-        if self.learn.step <= self.learn.planned.step: return
-        self.rows.append(Step(self.learn))
-        if len(self.rows) >= self.every or time.perf_counter() - self.fetched > 2: self.fetch()
+    def cut(self, size: int) -> None:
+        "Forget what was written after byte `size`."
+        with self.path.open('ab') as f: f.truncate(min(size, f.tell()))      # it may have been shortened by hand
+        rows = [json.loads(text) for text in self.path.read_text().rpartition('\n')[0].splitlines()]
+        self.points = [(r['step'], r['loss']) for r in rows if r['kind'] == 'train']
+        if size == 0: self.write([dict(kind='data', step=0, **self.facts)])
 
-    def before_validate(self):
-        self.fetch()
-        self.show(f'validating at step {self.learn.step}')
-
-    def after_validate(self):
-        if not self.learn.scores: return
-        self.fetch()
-        self.newest = self.learn.scores
-        self.write([dict(kind='valid', step=self.learn.step, **self.newest)])
-
-    def after_fit(self):
-        self.fetch()
-        if self.board: self.board.close()
-        stop, self.board = self.learn.control.stop, None
-        again = f'stopped by {stop}: run the same again to continue from step {self.learn.step}'
-        self.show(again if stop else 'finished')
-
-# %% ../../nbs/callbacks/03_recording.ipynb #5c8a653e
+# %% ../../nbs/callbacks/03_recording.ipynb #dd0e14f4
 @patch
 def fetch(self: Recording) -> None:
     "Bring the losses over, and write all rows that wait."
@@ -94,8 +88,9 @@ def fetch(self: Recording) -> None:
     took, self.fetched = time.perf_counter() - self.fetched, time.perf_counter()
     each = took/len(steps)
     self.per_step = each if math.isnan(self.per_step) else .7*self.per_step + .3*each
-    common = dict(samples_per_s=round(sum(s['samples'] for s in steps)/took, 3), memory_mb=round(memory(learn.device)/1e6),
-                  device=learn.device.type) | {k: v for k, v in self.facts.items() if k == 'frames_used'}
+    speed, held = sum(s['samples'] for s in steps)/took, memory(learn.device)/1e6
+    common = dict(samples_per_s=round(speed, 3), memory_mb=round(held), device=learn.device.type)
+    common |= {k: v for k, v in self.facts.items() if k == 'frames_used'}
     out = []
     for step, number in zip(steps, numbers):
         self.seconds += each
@@ -111,28 +106,39 @@ def show(self: Recording, note: str = '') -> None:
     "Tell the person who watches."
     if self.last: self.view(self.last, self.learn.plan.total, self.points, self.newest, note)
 
-# %% ../../nbs/callbacks/03_recording.ipynb #dd0e14f4
-QUIET = ('kind', 'step', 'phase', 'bucket', 'epoch', 'batch_size', 'samples', 'seconds', 'eta_s', 'device', 'frames_used')
+@patch
+def before_fit(self: Recording) -> None:
+    self.path.parent.mkdir(parents=True, exist_ok=True)
+    self.rows, self.last, self.per_step = [], None, math.nan
+    if self.learn.step == 0 or not self.path.exists(): self.cut(0)
+    self.fetched = time.perf_counter()
+
+# %% ../../nbs/callbacks/03_recording.ipynb #876abf51
+@patch
+def after_batch(self: Recording) -> None:
+    if self.learn.step <= self.learn.planned.step: return
+    self.rows.append(Step(self.learn))
+    if len(self.rows) >= self.every or time.perf_counter() - self.fetched > 2: self.fetch()
 
 @patch
-def write(self: Recording, rows: list[dict[str, Any]]) -> None:
-    "A line a row; and to TensorBoard every number that changes, under its kind."
-    with self.path.open('a') as f: f.write(''.join(json.dumps(r) + '\n' for r in rows))
-    rows = [r for r in rows if r['kind'] != 'data']
-    if rows and self.board is None:
-        from torch.utils.tensorboard import SummaryWriter
-        self.board = SummaryWriter(self.home.path/'tensorboard', purge_step=rows[0]['step'])
-    for r in rows:
-        for k, v in r.items():
-            if k not in QUIET and v is not None: self.board.add_scalar(f'{r["kind"]}/{k}', v, r['step'])
+def before_validate(self: Recording) -> None:
+    self.fetch()
+    self.show(f'validating at step {self.learn.step}')
 
 @patch
-def cut(self: Recording, size: int) -> None:
-    "Forget what was written after byte `size`."
-    with self.path.open('ab') as f: f.truncate(min(size, f.tell()))      # it may have been shortened by hand
-    rows = [json.loads(text) for text in self.path.read_text().rpartition('\n')[0].splitlines()]
-    self.points = [(r['step'], r['loss']) for r in rows if r['kind'] == 'train']
-    if size == 0: self.write([dict(kind='data', step=0, **self.facts)])
+def after_validate(self: Recording) -> None:
+    if not self.learn.scores: return
+    self.fetch()
+    self.newest = self.learn.scores
+    self.write([dict(kind='valid', step=self.learn.step, **self.newest)])
+
+@patch
+def after_fit(self: Recording) -> None:
+    self.fetch()
+    if self.board: self.board.close()
+    stop, self.board = self.learn.control.stop, None
+    again = f'stopped by {stop}: run the same again to continue from step {self.learn.step}'
+    self.show(again if stop else 'finished')
 
 @patch
 def state_dict(self: Recording) -> dict[str, Any]:

@@ -7,13 +7,14 @@ __all__ = ['Saving', 'follow']
 
 # %% ../../nbs/callbacks/02_saving.ipynb #cda4a975
 import json, time
+from typing import Any
 from fastai.callback.core import Callback, CancelFitException
 from fastcore.basics import patch
 from ..engine.learner import SeekableLearner
 from ..run.checkpoint import load
 from ..run.folder import Run, RunError
 
-# %% ../../nbs/callbacks/02_saving.ipynb #0d3e5cd8
+# %% ../../nbs/callbacks/02_saving.ipynb #f2d856dc
 class Saving(Callback):
     "Checkpoints of the run, and the answer to a wish to stop."
     toward_end, run_valid = True, False
@@ -25,56 +26,32 @@ class Saving(Callback):
         self.home, self.every, self.minutes = home, every, minutes
         self.saved: int | None = None  # the step of the last one
 
-    def before_fit(self): self.when = time.monotonic()
-
-    def after_batch(self):
+    def save(self) -> None:
+        "Copy now, write in the background."
         learn = self.learn
-        if learn.step <= learn.planned.step: return
-        learn.control()
-        stepped = self.every and learn.step % self.every == 0
-        waited = self.minutes and time.monotonic() - self.when > 60*self.minutes
-        asked = learn.control.save or learn.control.stop
-        if stepped or waited or asked or learn.step == learn.plan.total: self.save()
-        if learn.control.stop: self.stop()
-
-    def after_epoch(self):
-        if not self.learn.control.stop: return
-        self.save()
-        self.stop()
-
-    def after_fit(self):
-        try: self.home.checkpoints.wait()
+        self.when, learn.control.save = time.monotonic(), False
+        if self.saved == learn.step: return
+        tensors, rest = learn.state()
+        texts = {'state.json': json.dumps(rest), 'config.yaml': self.home.yaml()}
+        metrics = self.home.path/'metrics.jsonl'
+        try: self.home.checkpoints.save(learn.step, tensors, texts, [metrics] if metrics.exists() else [])
         except OSError as e: raise self.lost(e) from e
+        self.saved = learn.step
 
-    def state_dict(self): return {}
+    def stop(self) -> None:
+        "Say who wanted it, and end the fit."
+        self.home.stopped = self.learn.control.stop
+        raise CancelFitException
 
-# %% ../../nbs/callbacks/02_saving.ipynb #81338658
-@patch
-def save(self: Saving) -> None:
-    "Copy now, write in the background."
-    learn = self.learn
-    self.when, learn.control.save = time.monotonic(), False
-    if self.saved == learn.step: return
-    tensors, rest = learn.state()
-    texts = {'state.json': json.dumps(rest), 'config.yaml': self.home.yaml()}
-    metrics = self.home.path/'metrics.jsonl'
-    try: self.home.checkpoints.save(learn.step, tensors, texts, [metrics] if metrics.exists() else [])
-    except OSError as e: raise self.lost(e) from e
-    self.saved = learn.step
+    def lost(self, e: OSError) -> RunError:
+        "What to do about a checkpoint that could not be written."
+        kept = self.home.checkpoints
+        return RunError(f'A checkpoint could not be written to {kept.folder}: {e.strerror or e}. Make room there, '
+                        f'then run the same again: it continues from step {(kept.steps() or [0])[-1]}.')
 
-@patch
-def stop(self: Saving) -> None:
-    "Say who wanted it, and end the fit."
-    self.home.stopped = self.learn.control.stop
-    raise CancelFitException
+    def state_dict(self) -> dict[str, Any]: return {}
 
-@patch
-def lost(self: Saving, e: OSError) -> RunError:
-    "What to do about a checkpoint that could not be written."
-    steps = self.home.checkpoints.steps()
-    return RunError(f'A checkpoint could not be written to {self.home.checkpoints.folder}: {e.strerror or e}. '
-                    f'Make room there, then run the same again: it continues from step {steps[-1] if steps else 0}.')
-
+# %% ../../nbs/callbacks/02_saving.ipynb #202c2c78
 def follow(
     learn: SeekableLearner,
     home: Run,
@@ -86,3 +63,29 @@ def follow(
         learn.resume(tensors, json.loads(texts['state.json']))
     learn.control.folder = home.path
     return learn.step
+
+# %% ../../nbs/callbacks/02_saving.ipynb #0d3e5cd8
+@patch
+def before_fit(self: Saving) -> None: self.when = time.monotonic()
+
+@patch
+def after_batch(self: Saving) -> None:
+    learn = self.learn
+    if learn.step <= learn.planned.step: return
+    learn.control()
+    stepped = self.every and learn.step % self.every == 0
+    waited = self.minutes and time.monotonic() - self.when > 60*self.minutes
+    asked = learn.control.save or learn.control.stop
+    if stepped or waited or asked or learn.step == learn.plan.total: self.save()
+    if learn.control.stop: self.stop()
+
+@patch
+def after_epoch(self: Saving) -> None:
+    if not self.learn.control.stop: return
+    self.save()
+    self.stop()
+
+@patch
+def after_fit(self: Saving) -> None:
+    try: self.home.checkpoints.wait()
+    except OSError as e: raise self.lost(e) from e

@@ -8,8 +8,9 @@ __all__ = ['Source', 'MicroBatches', 'Loader', 'FixedLoader', 'seed_step']
 # %% ../../nbs/engine/02_loader.ipynb #b637504e
 import random, signal
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 import numpy as np, torch
+from fastcore.basics import patch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from .plan import Plan, Sample, Step, fold
@@ -35,14 +36,16 @@ class MicroBatches(Dataset):
 
     def _item(self, bucket: str, sample: Sample) -> tuple[Tensor, ...]:
         try: return self.sources[bucket].item(sample.index, np.random.default_rng(sample.key))
-        except Exception as e: raise RuntimeError(f'Item {sample.index} of {bucket!r} could not be made: {type(e).__name__}: {e}') from e
+        except Exception as e:
+            what = f'Item {sample.index} of {bucket!r} could not be made: {type(e).__name__}: {e}'
+            raise RuntimeError(what) from e
 
+# %% ../../nbs/engine/02_loader.ipynb #1fe5ffeb
 def _ignore_interrupts(worker: int) -> None:
     "Ctrl+C reaches every process of a terminal; only the trainer decides what it means."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-# %% ../../nbs/engine/02_loader.ipynb #1fe5ffeb
 class Loader:
     "The plan's micro-batches, in order."
     def __init__(self,
@@ -58,7 +61,6 @@ class Loader:
         self.device, self.dataset = torch.device(device), MicroBatches(self.sources)
 
     def __len__(self) -> int: return self.plan.total
-    def to(self, device) -> 'Loader': self.device = torch.device(device); return self
 
     def requests(self, start: int) -> Iterator[tuple[str, tuple[Sample, ...]]]:
         "What to make, from step `start` to the end."
@@ -74,17 +76,27 @@ class Loader:
             for m in range(len(step.micro)): yield step, m, self._move(next(made))
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]: return (batch for _, _, batch in self.batches())
-    def one_batch(self, step: int = 0) -> tuple[Tensor, ...]:
-        "The first micro-batch of `step`; leaves no trace."
-        planned = self.plan(step)
-        return self._move(self.dataset[planned.bucket.name, planned.micro[0]])
-
-    def show_batch(self, step: int = 0, **kw):
-        "A picture of what `step` trains on."
-        if self.show is None: raise TypeError('This loader was not told how to draw its samples. Make it with show=.')
-        return self.show(self.one_batch(step), **kw)
 
     def _move(self, batch): return tuple(t.to(self.device, non_blocking=True) for t in batch)
+
+# %% ../../nbs/engine/02_loader.ipynb #0d5b387f
+@patch
+def to(self: Loader, device: torch.device | str) -> Loader:
+    "The same, with batches on another device."
+    self.device = torch.device(device)
+    return self
+
+@patch
+def one_batch(self: Loader, step: int = 0) -> tuple[Tensor, ...]:
+    "The first micro-batch of `step`; leaves no trace."
+    planned = self.plan(step)
+    return self._move(self.dataset[planned.bucket.name, planned.micro[0]])
+
+@patch
+def show_batch(self: Loader, step: int = 0, **kw: Any) -> Any:
+    "A picture of what `step` trains on."
+    if self.show is None: raise TypeError('This loader was not told how to draw its samples. Make it with show=.')
+    return self.show(self.one_batch(step), **kw)
 
 # %% ../../nbs/engine/02_loader.ipynb #3e76a593
 class FixedLoader:
@@ -97,7 +109,11 @@ class FixedLoader:
     ): self.source, self.batch_size, self.seed, self.device = source, batch_size, seed, torch.device(device)
 
     def __len__(self) -> int: return -(-len(self.source)//self.batch_size)
-    def to(self, device) -> 'FixedLoader': self.device = torch.device(device); return self
+
+    def to(self, device: torch.device | str) -> 'FixedLoader':
+        "The same, with batches on another device."
+        self.device = torch.device(device)
+        return self
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for i in range(len(self)):
@@ -114,4 +130,5 @@ def seed_step(
     torch.default_generator.manual_seed(k)
     if torch.cuda.is_initialized(): torch.cuda.manual_seed_all(k)
     if torch.backends.mps.is_available(): torch.mps.manual_seed(k)
-    np.random.seed(k % 2**32); random.seed(k)
+    np.random.seed(k % 2**32)
+    random.seed(k)

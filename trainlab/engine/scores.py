@@ -7,9 +7,9 @@ __all__ = ['Average', 'MeanLoss', 'Scores']
 
 # %% ../../nbs/engine/05_scores.ipynb #163a1ca6
 from collections.abc import Callable
-import torch
+from typing import Any
 from fastai.callback.core import Callback, CancelValidException
-from fastai.learner import AvgLoss
+from fastai.learner import AvgLoss, Learner
 from fastai.torch_core import find_bs
 from torch import Tensor
 
@@ -21,17 +21,20 @@ class Average:
     def add(self,
         values: Tensor,  # (b,); nan: this sample has none
     ) -> None:
+        "Count these samples in."
         values = values.detach().cpu().double()
         values = values[~values.isnan()]
         self.total, self.count = self.total + values.sum(), self.count + len(values)
 
     @property
     def value(self) -> float | None: # None: no sample had one
+        "The mean so far."
         return float(self.total/self.count) if self.count else None
 
 class MeanLoss(AvgLoss):
     "The loss, a mean over samples, also where there are no targets to count."
-    def accumulate(self, learn):
+    def accumulate(self, learn: Learner) -> None:
+        "Count the samples of its batch in."
         n = find_bs(learn.xb)
         self.total, self.count = self.total + learn.to_detach(learn.loss.mean())*n, self.count + n
 
@@ -61,4 +64,4 @@ class Scores(Callback):
         found = dict(loss=named.pop('loss')) | {k: m.value for k, m in self.means.items()} | named
         self.learn.scores = {k: float(v) for k, v in found.items() if v is not None}
 
-    def state_dict(self): return {}
+    def state_dict(self) -> dict[str, Any]: return {}
