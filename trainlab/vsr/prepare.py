@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from ..media.frames import uniform_frames
 from ..media.video import MediaError, Video, find_videos, iter_frames, probe, write_image
-from .data import (
-    CATEGORIES, DEGRADATIONS, FORMATS, DataError, Format, check_frames, choose, held_out, scale)
+from ..media.clips import held_out
+from .formats import CATEGORIES, DEGRADATIONS, FORMATS, DataError, Format, check_frames, choose, scale
 
 # %% ../../nbs/vsr/09_prepare.ipynb #0ac02c1d
 def _cover(video: Video, f: Format) -> tuple[int, int]:
