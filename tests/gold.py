@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from trainlab.audio_vae.train import system as audio_vae
 from trainlab.media.audio import write_audio
 from trainlab.media.video import write_video
-from trainlab.run.checkpoint import load
+from trainlab.run.checkpoint import read_checkpoint
 from trainlab.run.config import configure
 from trainlab.run.folder import Run, differences
 from trainlab.system import System
@@ -91,7 +91,7 @@ def of_tensors(tensors: dict[str, torch.Tensor]) -> str:
 
 def gist(run: Run) -> dict[str, str]:
     "What a run left, as a hash by part."
-    checkpoint, _ = load(run.checkpoints.newest())
+    checkpoint, _ = read_checkpoint(run.checkpoints.newest())
     rows = [json.loads(line) for line in (run.path/'metrics.jsonl').read_text().splitlines()]
     said = lambda kind: {str(i): json.dumps({k: v for k, v in r.items() if k not in CLOCK}, sort_keys=True).encode() for i, r in enumerate(rows) if r['kind'] == kind}
     pictures = {str(p.relative_to(run.path)): np.asarray(Image.open(p)).tobytes() for p in run.path.glob('previews/*/*.png')}

@@ -16,7 +16,7 @@ from torch import nn
 from trainlab.engine.learner import SeekableLearner
 from trainlab.engine.phases import PhaseConfig, TrainConfig
 from trainlab.run import checkpoint
-from trainlab.run.checkpoint import load
+from trainlab.run.checkpoint import read_checkpoint
 from trainlab.run.config import RunConfig, configure, setting
 from trainlab.run.folder import Run
 from trainlab.system import Data, System
@@ -111,7 +111,7 @@ def kill(pid: int) -> None: os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
 def outcome(root: str, name: str) -> tuple[dict, list]:
     "All tensors of the last checkpoint, and loss, rate and bucket of every step."
     run = Run(RunConfig(name=name, root=root))
-    tensors, texts = load(run.checkpoints.newest())
+    tensors, texts = read_checkpoint(run.checkpoints.newest())
     assert run.info['finished'] and json.loads(texts['state.json'])['step'] == max(run.checkpoints.steps())
     rows = [json.loads(line) for line in (run.path/'metrics.jsonl').read_text().splitlines()]
     return tensors, [(r['step'], r['loss'], r['grad_norm'], r['lr'], r['bucket']) for r in rows if r['kind'] == 'train'] + [r for r in rows if r['kind'] == 'valid']

@@ -16,7 +16,7 @@ import numpy as np, torch
 from torch import Tensor
 from ..engine.phases import PhaseConfig
 from ..engine.plan import fold
-from ..media.audio import cached_audio, probe, read_audio, with_channels
+from ..media.audio import cached_audio, probe_audio, read_audio, with_channels
 from ..media.clips import Files, list_files
 from ..media.samples import SOUND_RATE, sample_sounds
 from ..media.video import MediaError, find_files
@@ -109,7 +109,7 @@ def tracks(
     folder: Path | str | None = None,  # of the cache, see `cache_folder`
 ) -> list[Track]:
     "Every sound there is, at one rate."
-    sounds = all_good(sorted((*files.train, *files.valid)), probe)
+    sounds = all_good(sorted((*files.train, *files.valid)), probe_audio)
     rate = rate or Counter(s.rate for s in sounds).most_common(1)[0][0]
     small = sum(s.seconds for s in sounds)*rate*channels*4 < MEMORY
     def decoded(s): return read_audio(s, rate=rate, channels=channels)[0] if small else cached_audio(s, rate, channels, folder)

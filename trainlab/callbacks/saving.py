@@ -11,7 +11,7 @@ from typing import Any
 from fastai.callback.core import Callback, CancelFitException
 from fastcore.basics import patch
 from ..engine.learner import SeekableLearner
-from ..run.checkpoint import load
+from ..run.checkpoint import read_checkpoint
 from ..run.folder import Run, RunError
 
 # %% ../../nbs/callbacks/02_saving.ipynb #f2d856dc
@@ -59,7 +59,7 @@ def follow(
     "Take up the run where its newest good checkpoint is, if it has one."
     newest = home.checkpoints.newest()
     if newest:
-        tensors, texts = load(newest)
+        tensors, texts = read_checkpoint(newest)
         learn.resume(tensors, json.loads(texts['state.json']))
     learn.control.folder = home.path
     return learn.step

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from .checkpoint import Checkpoints, load
+from .checkpoint import Checkpoints, read_checkpoint
 from .config import C, configure
 from .folder import Run, RunError, differences, write_text
 
@@ -97,7 +97,7 @@ def tensors(self: Weights) -> dict[str, Tensor]:
     if self.kind not in ('run', 'checkpoint'): raise RunError(f'{self} has no weights of its own.')
     newest = self.path if self.kind == 'checkpoint' else Checkpoints(self.path/'checkpoints').newest(set_aside=False)
     if not newest: raise RunError(f'{self.source} holds no weights: none of its checkpoints is whole.')
-    kept, _ = load(newest)
+    kept, _ = read_checkpoint(newest)
     return kept.get('ema', kept['model'])
 
 def _fetched(source: str) -> dict[str, Tensor]:
