@@ -23,7 +23,7 @@ Count = Annotated[int, Field(ge=1)]
 
 class PhaseFields(BaseModel):
     "A stretch of training: what it sees, how fast it learns, and when it ends."
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, defer_build=True)
     inherits: ClassVar[tuple[str, ...]] = ('batch_size', 'gradient_accumulation', 'min_lr', 'schedule', 'cycles')
     name: str = setting('', 'unique; empty: phase_1, phase_2, ...')
     transition: Literal['step', 'epoch', 'loss_plateau'] = setting('step', 'what ends it: step | epoch | loss_plateau')

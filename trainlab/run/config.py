@@ -41,7 +41,7 @@ def is_anytime(field: FieldInfo) -> bool:
 # %% ../../nbs/run/00_config.ipynb #5e304795
 class RunConfig(BaseModel):
     "What every run is told. Systems inherit from it, by way of `TrainConfig`."
-    model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=(), defer_build=True)
     name: str = setting('run', 'the run; the same name continues', 'run', True, min_length=1)
     root: str = setting('runs', 'folder of the runs', 'run', True)
     resume: bool = setting(True, 'False: move a run of this name aside and start anew', 'run', True)
@@ -69,7 +69,7 @@ class RunConfig(BaseModel):
                 raise TypeError(f'{cls.__name__}: defaults name {name!r}, which is no field.')
             cls.model_fields[name] = copy(cls.model_fields[name])
             cls.model_fields[name].default = value
-        if defaults: cls.model_rebuild(force=True)
+        if defaults and cls.__pydantic_complete__: cls.model_rebuild(force=True)
 
     def _repr_html_(self) -> str: return table(self)
 
