@@ -134,10 +134,11 @@ def get_preds(self: SeekableLearner,
     dl: Any = None,   # a loader of batches; None: of the data set
 ) -> tuple[Any, Any]: # predictions, targets; lists where sizes differ
     "What the model makes of a data set, with the averaged weights."
-    inputs, preds, targets = self.dls.n_inp, [], []
+    preds, targets = [], []
     with self.undisturbed(), self.averaged():
         self.model.eval()
         for batch in self.dls[ds_idx] if dl is None else dl:
+            inputs = 1 if len(batch) == 1 else len(batch) - 1
             preds.append(self.model(*(x.to(self.device) for x in batch[:inputs])))
             targets.append(batch[inputs:])
     return joined(preds), tuple(joined(list(t)) for t in zip(*targets))
