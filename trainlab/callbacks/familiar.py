@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['PLANNED', 'ELSEWHERE', 'Sweep', 'Rising', 'untouched', 'joined', 'Recorder', 'answering']
+__all__ = ['PLANNED', 'ANSWERS', 'Sweep', 'Rising', 'untouched', 'joined', 'Recorder', 'answering']
 
 # %% ../../nbs/callbacks/08_familiar.ipynb #3cb867fa
 @dataclass(frozen=True)
@@ -172,8 +172,8 @@ class Recorder:
 
     @property
     def metric_names(self) -> list[str]:
-        "Columns of `values`, behind a column for the step, as fastai has one for the epoch."
-        return ['epoch', *(f'valid_{k}' if k == 'loss' else k for k in self.learn.scores), 'time']
+        "Columns of `values`, behind one for the epoch; before the first validation only its loss is known."
+        return ['epoch', *(f'valid_{k}' if k == 'loss' else k for k in self.learn.scores or ['loss']), 'time']
 
     @property
     def values(self) -> list[list[float]]:
@@ -192,7 +192,7 @@ def recorder(self: SeekableLearner) -> Recorder:
 
 # %% ../../nbs/callbacks/08_familiar.ipynb #e457c5e9
 PLANNED = 'the plan decides how long and how fast a run trains: set {} in the config, then fit()'
-ELSEWHERE = dict(
+ANSWERS = dict(
     fit_one_cycle=PLANNED.format('steps, lr, warmup and schedule=cosine'),
     fit_flat_cos=PLANNED.format('steps, lr and phases: one with schedule constant, one with cosine'),
     fit_sgdr=PLANNED.format('schedule=restarts and cycles'),
@@ -213,4 +213,4 @@ def answering(name: str, instead: str) -> Callable:
     method.__doc__ = f'Not here: {instead}.'
     return method
 
-for name, instead in ELSEWHERE.items(): setattr(SeekableLearner, name, answering(name, instead))
+for name, instead in ANSWERS.items(): setattr(SeekableLearner, name, answering(name, instead))
