@@ -42,8 +42,8 @@ def refuse(cb: Callback | type) -> None:
     kind = cb if isinstance(cb, type) else type(cb)
     for known in kind.__mro__:
         if known.__name__ in INSTEAD and known.__module__.startswith('fastai'): raise TypeError(
-            f'{kind.__name__} does not go with a plan: it would win over the config, or do again what a run does, while '
-            f'the records say otherwise. Use {INSTEAD[known.__name__]} instead.')
+            f'{kind.__name__} does not go with a plan: it would win over the config, or do again what a run does, '
+            f'while the records say otherwise. Use {INSTEAD[known.__name__]} instead.')
 
 # %% ../../nbs/engine/07_events.ipynb #eff5850e
 INNER = frozenset("""before_batch after_pred after_loss before_backward after_cancel_backward after_backward before_step
