@@ -209,7 +209,8 @@ ANSWERS = dict(
     save='every run saves itself, exactly: save_every and save_minutes say how often, a file SAVE says now',
     load='the same name continues where it was; init_from takes weights from elsewhere',
     predict='load(run) of its system gives the model: call it',
-    to_fp16='precision=fp16 in the config', to_bf16='precision=bf16 in the config', to_fp32='precision=fp32 in the config')
+    to_fp16='precision=fp16 in the config', to_bf16='precision=bf16 in the config',
+    to_fp32='precision=fp32 in the config')
 
 def answering(name: str, instead: str) -> Callable:
     "A method that says what to use instead."
