@@ -13,6 +13,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from ..nn.latents import Output, Posterior
 from ..nn.losses import SCALES, spectral_loss
 from ..nn.pretrained import PretrainedModel, registered
@@ -97,6 +98,14 @@ class Net(nn.Sequential):
         out, first = nn.Conv1d(width, outputs, 1), nn.Conv1d(inputs, width, 3, padding=1)
         for p in out.parameters(): nn.init.zeros_(p)
         super().__init__(first, *(AudioBlock(width, kernel) for _ in range(depth)), FrameNorm(width), Snake(width), out)
+        self.checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        saves = self.checkpointing and self.training and torch.is_grad_enabled()
+        for layer in self:
+            again = saves and isinstance(layer, AudioBlock)
+            x = checkpoint(layer, x, use_reentrant=False) if again else layer(x)
+        return x
 
 # %% ../../nbs/audio_vae/01_model.ipynb #b9218afa
 class AudioVAE(PretrainedModel):
@@ -131,10 +140,16 @@ class AudioVAE(PretrainedModel):
         self.decoder = Net(latent_channels, width, d, decoder_blocks)
 
     @property
-    def compression(self) -> int: return self.config.frame*self.config.stack
+    def compression(self) -> int: # samples a latent frame
+        return self.config.frame*self.config.stack
 
     @property
     def scaling_factor(self) -> float: return self.config.scaling_factor
+
+    def checkpointing(self, on: bool = True) -> 'AudioVAE':
+        "Recompute activations in the backward pass: less memory, more time."
+        self.encoder.checkpointing = self.decoder.checkpointing = on
+        return self
 
 # %% ../../nbs/audio_vae/01_model.ipynb #254bdc12
 @patch

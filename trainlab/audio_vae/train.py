@@ -12,8 +12,8 @@ import numpy as np, torch
 from fastai.learner import Learner, Metric
 from pydantic import field_validator
 from torch import Tensor, nn
-from .data import (AudioPhase, SoundSource, Track, WholeSounds, built_in, data_facts, gain, list_sounds,
-                                     split, track_of, tracks)
+from .data import (AudioPhase, SoundSource, Track, WholeSounds, built_in, data_facts, gain,
+                                     list_sounds, split, track_of, tracks)
 from .model import SIZES, AudioVAE, audio_model
 from ..callbacks.latents import latent_metrics, write_latents
 from ..engine.learner import SeekableLearner
@@ -36,21 +36,23 @@ __all__ = ['system', 'train', 'load_model', 'Config', 'files', 'splits', 'data',
            'metrics', 'spectrogram', 'draw', 'begin', 'reconstruct', 'players']
 
 # %% ../../nbs/audio_vae/02_train.ipynb #574c13ef
-class Config(TrainConfig, defaults=dict(name='audio_vae', steps=700, batch_size=16, lr=1.5e-3, clip=.5, preview_every=350)):
+class Config(TrainConfig, defaults=dict(name='audio_vae', steps=700, batch_size=16, lr=1.5e-3, clip=.5,
+                                         preview_every=350)):
     "A run of the audio VAE."
     phase = AudioPhase
     architecture = ('sample_rate', 'channels', 'level', 'size', 'frame', 'stack', 'latent_channels', 'width')
     sample_rate: int = setting(0, 'samples a second; other files are resampled; 0: what most files have', ge=0)
     channels: int = setting(1, '1 (mono) or 2 (stereo)', ge=1, le=2)
     seconds: float = setting(.256, 'length of a training segment', gt=0)
-    level: float = setting(.05, 'loudness (root mean square, full scale 1) of every file in training; 0: as it is', ge=0, le=1)
+    level: float = setting(.05, 'loudness (root mean square, full scale 1) of every file in training; 0: as it is',
+                           ge=0, le=1)
     size: str = setting('nano', 'nano | small | base', 'model')
     frame: int = setting(0, 'samples between frames of the transform; 0: as the size has it', 'model', ge=0)
     stack: int = setting(0, 'frames of the transform in a latent frame; 0: as the size has it', 'model', ge=0)
     latent_channels: int = setting(0, 'numbers in a latent frame; 0: as the size has it', 'model', ge=0)
     width: int = setting(0, 'channels of the nets; 0: as the size has it', 'model', ge=0)
-    optimizer: Literal['muon', 'adamw'] = setting('muon', 'muon (AdamW beside it for all but the inner matrices) | adamw',
-                                                  'training')
+    optimizer: Literal['muon', 'adamw'] = setting(
+        'muon', 'muon (AdamW beside it for all but the inner matrices) | adamw', 'training')
     kl_weight: float = setting(1e-6, 'of the KL term: nats, mean over latent numbers', 'objective', ge=0)
     spectral_weight: float = setting(.015, 'of the spectral term: nepers, mean over cells and resolutions',
                                      'objective', ge=0)
@@ -68,8 +70,8 @@ class Config(TrainConfig, defaults=dict(name='audio_vae', steps=700, batch_size=
         if weights.kind == 'adapter': return cls.described(Weights(weights.base))
         said = weights.config()
         if weights.kind != 'library': return said
-        return {k: said[k] for k in ('sample_rate', 'level', 'frame', 'stack', 'latent_channels', 'width') if k in said} | \
-            dict(channels=said.get('audio_channels', 1))
+        mine = {k: said[k] for k in cls.architecture if k in said}
+        return mine | dict(channels=said.get('audio_channels', 1))
 
 # %% ../../nbs/audio_vae/02_train.ipynb #1cda1b61
 def files(cfg: Config) -> Files:
@@ -91,8 +93,9 @@ def model(cfg: Config, facts: Mapping[str, Any]) -> AudioVAE:
     "The model that the config describes, for the rate of the data, with its first weights."
     torch.manual_seed(cfg.seed)
     changes = {k: getattr(cfg, k) for k in ('frame', 'stack', 'latent_channels', 'width') if getattr(cfg, k)}
-    return audio_model(cfg.size, facts['sample_rate'], cfg.channels, level=cfg.level or .05,
-                       spectral_scales=cfg.spectral_scales, **changes)
+    net = audio_model(cfg.size, facts['sample_rate'], cfg.channels, level=cfg.level or .05,
+                      spectral_scales=cfg.spectral_scales, **changes)
+    return net.checkpointing(cfg.checkpointing)
 
 def loss(cfg: Config, model: AudioVAE) -> TermLoss:
     "The weighted sum of the model's terms."
@@ -155,6 +158,7 @@ def begin(learn: SeekableLearner) -> None:
     sounds = WholeSounds(source.found, 60., source.level)
     learn.model.fit_base(x[None] for x, in map(sounds.item, range(len(sounds))))
 
+# %% ../../nbs/audio_vae/02_train.ipynb #7a0ff733
 system = System(Config, data, model, loss, scores, metrics, draw, optimizer=optimizer, begin=begin,
                 write=(write_latents,), files=files)
 train, load_model = system.train, system.load
