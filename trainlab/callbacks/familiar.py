@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['PLANNED', 'ELSEWHERE', 'Sweep', 'Rising', 'untouched', 'joined', 'Recorder', 'answering']
+__all__ = ['PLANNED', 'TRAINED', 'ANSWERS', 'Sweep', 'Rising', 'untouched', 'joined', 'Recorder', 'answering']
 
 # %% ../../nbs/callbacks/08_familiar.ipynb #3cb867fa
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Sweep:
         self.plot().savefig(kept, dpi=80)
         return kept.getvalue()
 
+# %% ../../nbs/callbacks/08_familiar.ipynb #b8aee7ff
 class Rising(Callback):
     "Raises the rate from step to step, and ends where the loss explodes."
     toward_end, run_valid = True, False
@@ -113,7 +114,8 @@ def show_results(self: SeekableLearner,
     if not draws: raise TypeError('This system draws nothing. Give it a draw, (model, name, *sample) -> picture.')
     with self.undisturbed(), self.averaged(): images = list(draws[0](self.model.eval()).values())[:most]
     width = max(x.shape[1] for x in images)
-    return Image.fromarray(np.concatenate([np.pad(x, ((0, 4), (0, width - x.shape[1]), (0, 0)), constant_values=255) for x in images]))
+    below = [np.pad(x, ((0, 4), (0, width - x.shape[1]), (0, 0)), constant_values=255) for x in images]
+    return Image.fromarray(np.concatenate(below))
 
 @patch
 def show_batch(self: SeekableLearner,
@@ -148,11 +150,14 @@ def get_preds(self: SeekableLearner,
 def summary(self: SeekableLearner) -> DataFrame: # a row a part, and the total
     "Parts of the model: their class, their numbers, and how many of them train."
     import pandas as pd
-    count = lambda m: (sum(p.numel() for p in m.parameters()), sum(p.numel() for p in m.parameters() if p.requires_grad))
+    def count(m):
+        sizes = [(p.numel(), p.requires_grad) for p in m.parameters()]
+        return sum(n for n, _ in sizes), sum(n for n, trains in sizes if trains)
     parts = dict(self.model.named_children()) | {'all': self.model}
     rows = {name: (type(m).__name__, *count(m)) for name, m in parts.items()}
     return pd.DataFrame(rows, index=['class', 'numbers', 'trained']).T
 
+# %% ../../nbs/callbacks/08_familiar.ipynb #81192e0b
 class Recorder:
     "A run's records, as fastai's `Recorder` names them."
     def __init__(self, learn: SeekableLearner): self.learn = learn
@@ -172,8 +177,8 @@ class Recorder:
 
     @property
     def metric_names(self) -> list[str]:
-        "Columns of `values`, behind a column for the step, as fastai has one for the epoch."
-        return ['epoch', *(f'valid_{k}' if k == 'loss' else k for k in self.learn.scores), 'time']
+        "Columns of `values`, behind one for the epoch; before the first validation only its loss is known."
+        return ['epoch', *(f'valid_{k}' if k == 'loss' else k for k in self.learn.scores or ['loss']), 'time']
 
     @property
     def values(self) -> list[list[float]]:
@@ -187,24 +192,25 @@ class Recorder:
 @patch(as_prop=True)
 def recorder(self: SeekableLearner) -> Recorder:
     "A view of the run's records."
-    if not hasattr(self, 'recording'): raise AttributeError('Nothing records this fit: add a Recording to its callbacks.')
+    if not hasattr(self, 'recording'):
+        raise AttributeError('Nothing records this fit: add a Recording to its callbacks.')
     return Recorder(self)
 
 # %% ../../nbs/callbacks/08_familiar.ipynb #e457c5e9
 PLANNED = 'the plan decides how long and how fast a run trains: set {} in the config, then fit()'
-ELSEWHERE = dict(
+TRAINED = 'what trains follows from the phase: set train, patterns of parameter names, in phases'
+ANSWERS = dict(
     fit_one_cycle=PLANNED.format('steps, lr, warmup and schedule=cosine'),
     fit_flat_cos=PLANNED.format('steps, lr and phases: one with schedule constant, one with cosine'),
     fit_sgdr=PLANNED.format('schedule=restarts and cycles'),
     fine_tune=PLANNED.format('init_from, and training_mode or phases'),
-    freeze='what trains follows from the phase: set train, patterns of parameter names, in phases',
-    freeze_to='what trains follows from the phase: set train, patterns of parameter names, in phases',
-    unfreeze='what trains follows from the phase: set train, patterns of parameter names, in phases',
-    export='a finished run has model/model.safetensors and its config, no pickle: load(run) of its system reads them',
-    save='every run saves itself, exactly: save_every and save_minutes say how often, a file SAVE in its folder says now',
+    freeze=TRAINED, freeze_to=TRAINED, unfreeze=TRAINED,
+    export='a finished run has its weights and config in model/, no pickle: load(run) of its system reads them',
+    save='every run saves itself, exactly: save_every and save_minutes say how often, a file SAVE says now',
     load='the same name continues where it was; init_from takes weights from elsewhere',
     predict='load(run) of its system gives the model: call it',
-    to_fp16='precision=fp16 in the config', to_bf16='precision=bf16 in the config', to_fp32='precision=fp32 in the config')
+    to_fp16='precision=fp16 in the config', to_bf16='precision=bf16 in the config',
+    to_fp32='precision=fp32 in the config')
 
 def answering(name: str, instead: str) -> Callable:
     "A method that says what to use instead."
@@ -213,4 +219,4 @@ def answering(name: str, instead: str) -> Callable:
     method.__doc__ = f'Not here: {instead}.'
     return method
 
-for name, instead in ELSEWHERE.items(): setattr(SeekableLearner, name, answering(name, instead))
+for name, instead in ANSWERS.items(): setattr(SeekableLearner, name, answering(name, instead))

@@ -33,15 +33,17 @@ INSTEAD = dict(GradientAccumulation='gradient_accumulation', MixedPrecision='pre
                NonNativeMixedPrecision='precision', ModelToHalf='precision', GradientClip='clip',
                ParamScheduler='lr, min_lr, warmup, schedule and phases',
                ReduceLROnPlateau='a phase with transition: loss_plateau', SaveModelCallback='save_every and keep',
-               DistributedTrainer='the launcher', ProgressCallback='the panel, which every run has')
+               DistributedTrainer='the launcher', ProgressCallback='the panel, which every run has',
+               Recorder='the records, which every run has: learn.recorder', LRFinder='learn.lr_find()',
+               GatherPredsCallback='learn.get_preds()', FetchPredsCallback='learn.get_preds()')
 
 def refuse(cb: Callback | type) -> None:
     "Raise `TypeError` if a callback would fight the plan."
     kind = cb if isinstance(cb, type) else type(cb)
     for known in kind.__mro__:
         if known.__name__ in INSTEAD and known.__module__.startswith('fastai'): raise TypeError(
-            f'{kind.__name__} would set what follows from the config, while the records say otherwise. '
-            f'Use {INSTEAD[known.__name__]} instead.')
+            f'{kind.__name__} does not go with a plan: it would win over the config, or do again what a run does, '
+            f'while the records say otherwise. Use {INSTEAD[known.__name__]} instead.')
 
 # %% ../../nbs/engine/07_events.ipynb #eff5850e
 INNER = frozenset("""before_batch after_pred after_loss before_backward after_cancel_backward after_backward before_step

@@ -41,7 +41,7 @@ class MeanLoss(AvgLoss):
 # %% ../../nbs/engine/05_scores.ipynb #3ae4c685
 class Scores(Callback):
     "Puts the loss, a system's scores and the metrics of a validation into `learn.scores`."
-    run_train = False
+    name, run_train = 'scoring', False   # `learn.scores` is what it finds
     def __init__(self,
         judge: Callable | None = None,  # (learner) -> {name: (b,) tensor}; the names are the columns
     ): self.judge = judge

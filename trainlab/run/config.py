@@ -85,7 +85,7 @@ def grouped(
 def table(
     cfg: RunConfig,
 ) -> str: # HTML
-    "All settings of a run; those that differ from their defaults in bold."
+    "What differs from the defaults in a line; folded behind it, all settings, those in bold."
     cell = '<td style="text-align:left">{}</td>'.format
     rows = []
     for title, fields in grouped(type(cfg)):
@@ -95,7 +95,9 @@ def table(
             if getattr(cfg, name) != field.default: value = f'<b>{value}</b>'
             words = html.escape(field.description or '')
             rows.append(f'<tr>{cell(f"<code>{name}</code>")}{cell(value)}{cell(words)}</tr>')
-    return f'<table>{"".join(rows)}</table>'
+    changed = [f'{k}={getattr(cfg, k)!r}' for k, f in type(cfg).model_fields.items() if getattr(cfg, k) != f.default]
+    told = html.escape(', '.join(changed) or 'all as by default')
+    return f'<details><summary><b>{html.escape(cfg.name)}</b>: {told}</summary><table>{"".join(rows)}</table></details>'
 
 # %% ../../nbs/run/00_config.ipynb #da84ceee
 ELSEWHERE = dict(
