@@ -1,8 +1,9 @@
 "A system of one's own, as CONTRIBUTING.md shows it: few lines, and all that the shipped ones can do."
 import signal, subprocess, sys
 from pathlib import Path
-import own_system, pytest, torch
+import numpy as np, own_system, pytest, torch
 from own_system import Config, load_model, system, train
+from trainlab.media.video import write_video
 from trainlab.run.checkpoint import read_checkpoint
 from trainlab.run.config import ParameterError, configure
 from trainlab.system import load
@@ -42,7 +43,8 @@ def test_it_is_short():
 
 
 def test_contributing_shows_it():
-    assert f'```python\n{FILE.read_text()}```' in (FILE.parent.parent/'CONTRIBUTING.md').read_text()
+    block = f'<!-- tests/own_system.py -->\n```python\n{FILE.read_text()}```'
+    assert block in (FILE.parent.parent/'CONTRIBUTING.md').read_text()
 
 
 def test_it_learns_and_is_drawn(root, run):
@@ -70,6 +72,13 @@ def test_killed_it_continues_bit_for_bit(root, run):
     assert all(torch.equal(v, found[file][k]) for file in kept for k, v in kept[file].items())
     losses, again = (r.records('train').loss.tolist() for r in (run, killed))
     assert losses == again and len(losses) == TINY['steps']
+
+
+def test_it_trains_on_a_folder_of_videos_with_workers(root):
+    rng, folder = np.random.default_rng(0), root/'videos'
+    for name in 'abc': write_video(folder/f'{name}.mp4', rng.integers(0, 256, (12, 48, 64, 3), dtype=np.uint8), preset='ultrafast')
+    run = train(told(root, name='folder', data=str(folder), valid=['b.mp4'], workers=2, steps=4))
+    assert [p.stem for p in run.previews()] == ['b'] and len(run.records('train')) == 4
 
 
 def test_it_trains_in_phases(root):
