@@ -79,9 +79,10 @@ def track_of(
     "A track, with its loudness."
     return Track(name, samples, rate, stored, float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))))
 
+# %% ../../nbs/audio_vae/00_data.ipynb #8c044dd7
 def all_good(
-    things: Sequence[Any],
-    f: Callable,
+    things: Sequence[Any],       # such as paths
+    f: Callable[[Any], Any],     # raises `MediaError` for one that is no good
 ) -> list[Any]:
     "`f` of each; what fails is listed together."
     done, wrong = [], []
@@ -93,8 +94,12 @@ def all_good(
     raise MediaError('\n'.join([f'{len(wrong)} of {len(things)} files cannot be used:', *wrong[:10], *more]))
 
 # %% ../../nbs/audio_vae/00_data.ipynb #b558fb7a
-def built_in(rate: int, channels: int, part: str) -> list[Track]:
-    "The built-in sounds of a part, train or valid."
+def built_in(
+    rate: int,      # samples a second; 0: as they are
+    channels: int,  # 1 or 2
+    part: str,      # train | valid
+) -> list[Track]:
+    "The built-in sounds."
     import soxr
     def resampled(x):
         if rate in (0, SOUND_RATE): return x
@@ -112,7 +117,9 @@ def tracks(
     sounds = all_good(sorted((*files.train, *files.valid)), probe_audio)
     rate = rate or Counter(s.rate for s in sounds).most_common(1)[0][0]
     small = sum(s.seconds for s in sounds)*rate*channels*4 < MEMORY
-    def decoded(s): return read_audio(s, rate=rate, channels=channels)[0] if small else cached_audio(s, rate, channels, folder)
+    def decoded(s):
+        if small: return read_audio(s, rate=rate, channels=channels)[0]
+        return cached_audio(s, rate, channels, folder)
     return [track_of(files.place(s.path), x, rate, s.rate) for s, x in zip(sounds, all_good(sounds, decoded))]
 
 # %% ../../nbs/audio_vae/00_data.ipynb #7023c8c1
@@ -128,7 +135,10 @@ def split(
     held = {files.place(p) for p in files.valid} or {r.name for r in keyed[:max(1, round(hold_out*len(found)))]}
     return [r for r in found if r.name not in held], [r for r in found if r.name in held]
 
-def parted(r: Track, hold_out: float) -> tuple[list[Track], list[Track]]:
+def parted(
+    r: Track,
+    hold_out: float,  # share of it, at its end
+) -> tuple[list[Track], list[Track]]:  # to train on, to validate on
     "The beginning and the end of a track."
     n = r.samples.shape[1]
     cut = round((1 - hold_out)*n)
@@ -137,8 +147,11 @@ def parted(r: Track, hold_out: float) -> tuple[list[Track], list[Track]]:
     return [track_of(r.name, first, r.rate, r.stored_rate)], [track_of(f'{r.name} end', last, r.rate, r.stored_rate)]
 
 # %% ../../nbs/audio_vae/00_data.ipynb #d865c344
-def gain(r: Track, level: float) -> float:
-    "What a track is multiplied with."
+def gain(
+    r: Track,
+    level: float,  # root mean square it is brought to; 0: as it is
+) -> float:
+    "What a track is multiplied by."
     return level/r.rms if level and not r.silent else 1.
 
 class SoundSource:
@@ -169,6 +182,7 @@ class SoundSource:
         else: x = np.pad(r.samples, ((0, 0), (place, self.samples - n - place)))
         return torch.from_numpy(np.array(x*np.float32(sign*gain(r, self.level)))),
 
+# %% ../../nbs/audio_vae/00_data.ipynb #f7b30467
 class WholeSounds:
     "Tracks from their beginning, for validation; nothing is random."
     def __init__(self,
@@ -190,9 +204,10 @@ class WholeSounds:
         x = r.samples[:, :max(1, round(self.seconds*r.rate))]
         return torch.from_numpy(np.array(x*np.float32(gain(r, self.level)))),
 
-# %% ../../nbs/audio_vae/00_data.ipynb #f7b30467
+# %% ../../nbs/audio_vae/00_data.ipynb #4567df9d
 def data_facts(
-    train: Sequence[Track], held: Sequence[Track],
+    train: Sequence[Track],
+    held: Sequence[Track],   # to validate on
 ) -> dict[str, Any]:
     "Facts about a run's data, for its records and for the model."
     both = [*train, *held]

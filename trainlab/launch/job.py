@@ -7,6 +7,9 @@ __all__ = ['Stopped', 'StoppableClient', 'Engine']
 
 # %% ../../nbs/launch/00_job.ipynb #b88b97bc
 import os, signal, threading
+from types import FrameType
+from typing import Any
+from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine
 from papermill.log import logger
@@ -19,36 +22,49 @@ class StoppableClient(PapermillNotebookClient):
     "Runs cells until told to stop; the one under way may finish."
     stopped = None  # the signal that came
 
-    def forward(self, number: int, frame) -> None:
+    def forward(self,
+        number: int,                      # of the signal
+        frame: FrameType | None = None,   # where it came; Python hands it over
+    ) -> None:
         "Hand a signal on to the kernel."
         self.stopped = signal.Signals(number)
         if self.km.has_kernel: os.kill(self.km.provisioner.pid, signal.SIGINT)
 
-    def execute_cell(self, cell, cell_index, *args, **kw):
+    def execute_cell(self, cell: NotebookNode, cell_index: int, *args, **kw) -> NotebookNode:
+        "Run a cell, unless told to stop."
         if self.stopped: raise Stopped
         return super().execute_cell(cell, cell_index, *args, **kw)
 
-    def papermill_execute_cells(self):
+    def papermill_execute_cells(self) -> None:
+        "Run cell after cell; those that a stop leaves out are called skipped."
         mine = threading.current_thread() is threading.main_thread()
         was = {s: signal.signal(s, self.forward) for s in (signal.SIGINT, signal.SIGTERM)} if mine else {}
         try: super().papermill_execute_cells()
         except Stopped:
-            for cell in self.nb.cells:
-                if cell.cell_type == 'code' and cell.execution_count is None: cell.metadata.papermill['status'] = 'skipped'
+            left = [c for c in self.nb.cells if c.cell_type == 'code' and c.execution_count is None]
+            for cell in left: cell.metadata.papermill['status'] = 'skipped'
         finally:
             for s, handler in was.items(): signal.signal(s, handler)
 
-# %% ../../nbs/launch/00_job.ipynb #bd307dc9
+# %% ../../nbs/launch/00_job.ipynb #5f05dcdc
 class Engine(NBClientEngine):
     "The papermill engine `trainlab`: papermill's own, with a client that can be stopped."
     @classmethod
-    def execute_managed_notebook(cls, nb_man, kernel_name, log_output=False, stdout_file=None, stderr_file=None, start_timeout=60, execution_timeout=None, **kw):
+    def execute_managed_notebook(cls,
+        nb_man: Any,                            # papermill's NotebookExecutionManager
+        kernel_name: str,
+        start_timeout: int = 60,                # seconds
+        execution_timeout: int | None = None,   # seconds a cell; None: none
+        **kw,                                   # of the client: log_output, stdout_file, stderr_file, ...
+    ) -> None:
+        "Run a notebook; where it was stopped, say so and leave with the signal's exit status."
         kw.pop('input_path', None)
-        client = StoppableClient(nb_man, kernel_name=kernel_name, log=logger, log_output=log_output, stdout_file=stdout_file, stderr_file=stderr_file,
-                                 startup_timeout=start_timeout, timeout=execution_timeout, **kw)
+        client = StoppableClient(nb_man, kernel_name=kernel_name, log=logger, startup_timeout=start_timeout,
+                                 timeout=execution_timeout, **kw)
         client.execute()
-        broken = [o for c in nb_man.nb.cells for o in c.get('outputs', ()) if o.output_type == 'error' and o.ename != 'KeyboardInterrupt']
-        if broken or not client.stopped: return    # papermill reports errors
+        errors = [o for c in nb_man.nb.cells for o in c.get('outputs', ()) if o.output_type == 'error']
+        broken = any(o.ename != 'KeyboardInterrupt' for o in errors)
+        if broken or not client.stopped: return  # papermill reports errors
         nb_man.nb.metadata.papermill['stopped'] = client.stopped.name
         logger.warning(f'stopped by {client.stopped.name}; the same command continues')
         raise SystemExit(128 + client.stopped)

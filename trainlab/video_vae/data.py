@@ -104,14 +104,19 @@ class ValidationClips:
         return torch.from_numpy(cut.transpose(3, 0, 1, 2).copy()),
 
 # %% ../../nbs/video_vae/00_data.ipynb #42d8d914
-def sized(video: Video, resolution: int, side: int) -> dict[str, int]:
+def sized(
+    video: Video,
+    resolution: int,  # pixels a side of a sample
+    side: int,        # pixels of the shorter side, for samples that are smaller
+) -> dict[str, int]:
     "How large to decode a clip."
     return dict(side=side_of(video, resolution, side))
 
 def fitting(
-    files: Files,
+    files: Files,           # whose clips they are; empty: built in
     clips: Sequence[Clip],
-    resolution: int, frames: int,  # of the largest and of the longest sample
+    resolution: int,        # of the largest sample
+    frames: int,            # of the longest
 ) -> Sequence[Clip]:
     "The clips; the built-in ones if they are large and long enough."
     for x in () if files else clips:
@@ -120,6 +125,7 @@ def fitting(
             'were asked for. Lower frames and resolution, or give data.')
     return clips
 
+# %% ../../nbs/video_vae/00_data.ipynb #963439d3
 def sources(
     files: Files,                            # empty: the built-in clips
     shapes: Mapping[str, tuple[int, int]],   # bucket -> (resolution, frames)
@@ -139,10 +145,12 @@ def sources(
 # %% ../../nbs/video_vae/00_data.ipynb #b27577ff
 def validation(
     files: Files,
-    resolution: int, frames: int,          # of a sample
-    hold_out: float = .1, side: int = 256, # as in `sources`
-    longest: int = 0,                      # frames of the longest sample that is trained on
-    windows: int = 2,                      # of each clip
+    resolution: int,       # pixels a side of a sample
+    frames: int,           # of a sample
+    hold_out: float = .1,  # this and the next as in `sources`
+    side: int = 256,
+    longest: int = 0,      # frames of the longest sample that is trained on
+    windows: int = 2,      # of each clip
 ) -> ValidationClips:
     "What a run is judged by, never trained on."
     longest = max(longest, frames)
@@ -151,7 +159,9 @@ def validation(
     clips = valid_clips(files, frames, windows, longest, hold_out, size=size)
     return ValidationClips(fitting(files, clips, resolution, frames), resolution, frames, windows)
 
-def data_facts(found: Mapping[str, VideoSource]) -> dict[str, int]:
+def data_facts(
+    found: Mapping[str, VideoSource],  # what `sources` gave
+) -> dict[str, int]:
     "Files and frames of a run's data, for its records."
     clips = next(iter(found.values())).clips
     return dict(files=len(clips), frames_used=sum(map(len, clips)), frames_total=sum(c.total for c in clips))

@@ -71,9 +71,22 @@ def forward(self: DiffusersVAE,
     x = as_signed(x)
     posterior = self.encode(x)
     fake = self.decode(posterior.sample() if self.training else posterior.mode())
-    (h, w), (high, wide) = x.shape[3:], fake.shape[3:]
+    (t, h, w), (frames, high, wide) = x.shape[2:], fake.shape[2:]
+    if frames > t:
+        raise ValueError(f'{type(self.vae).__name__} returned {frames} frames for {t}. Take another length, such as 9 or 17.')
     if (high, wide) != (h, w):
         raise ValueError(f'{type(self.vae).__name__} returned {wide}x{high} for {w}x{h}: its blocks do not divide '
                          f'that. Take a resolution such as {max(32, w//32*32)}.')
-    real = x[:, :, :fake.shape[2]]
+    real = x[:, :, :frames]
     return Output(fake, posterior, video_terms(fake, real, posterior, self.reconstruction, self.perceptual))
+
+# %% ../../nbs/video_vae/03_diffusers_vae.ipynb #321ea331
+@patch
+def checkpointing(self: DiffusersVAE, on: bool = True) -> DiffusersVAE:
+    "Recompute activations in the backward pass: less memory, more time."
+    if not on: return self
+    if not self.vae._supports_gradient_checkpointing:
+        raise ValueError(f'{type(self.vae).__name__} cannot recompute activations. Leave checkpointing out; '
+                         'a smaller batch_size with more gradient_accumulation saves memory, too.')
+    self.vae.enable_gradient_checkpointing()
+    return self

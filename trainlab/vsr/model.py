@@ -77,7 +77,7 @@ class VSR(nn.Module):
         x: Tensor,
     ) -> Tensor:
         "`x` through `layers`; with checkpointing their insides are computed again in the backward pass."
-        again = self.checkpointing and self.training
+        again = self.checkpointing and self.training and torch.is_grad_enabled()
         for layer in layers: x = checkpoint(layer, x, use_reentrant=False) if again else layer(x)
         return x
 

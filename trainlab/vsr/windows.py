@@ -124,7 +124,8 @@ def check_crops(
     crop: int,    # low-resolution pixels; 0: whole frames
 ) -> None:
     "Refuse clips that cannot give a sample."
-    if not clips: raise DataError('no clips to train on. Give a folder with videos, or no data at all for the built-in clips.')
+    if not clips:
+        raise DataError('no clips to train on. Give a folder with videos, or no data at all for the built-in clips.')
     for c in clips:
         if len(c) < frames: raise DataError(
             f'{c.name}: {frames} frames wanted, the clip has {len(c)}. Lower frames, or leave the clip out.')
