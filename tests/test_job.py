@@ -3,14 +3,16 @@ import json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 import pytest, yaml
 from trainlab.run.checkpoint import verify
-from trainlab.run.config import configure
-from trainlab.audio_vae import train as audio_train
-from trainlab.video_vae import train as video_train
-from trainlab.vsr import train as vsr_train
+from trainlab.run.config import configure, parameters_cell
+from trainlab.run.folder import RunError
+from trainlab.audio_vae.train import system as audio_vae
+from trainlab.video_vae.finetune import system as finetune
+from trainlab.video_vae.train import system as video_vae
+from trainlab.vsr.train import system as vsr
 
 REPO = Path(__file__).parent.parent
 JOB = REPO/'nbs'/'train_vsr.ipynb'
-CONFIGS = dict(train_vsr=vsr_train.Config, train_video_vae=video_train.Config, train_audio_vae=audio_train.Config)
+SYSTEMS = dict(train_vsr=vsr, train_video_vae=video_vae, train_audio_vae=audio_vae, finetune=finetune)
 TINY = dict(steps=400, num_blocks=3, crop=24, batch_size=1, preview_every=400, save_every=1000)
 
 
@@ -28,7 +30,8 @@ def steps(folder, name='vsr'):
     return [r['step'] for r in rows if r['kind'] == 'train']
 
 
-@pytest.mark.parametrize('wrong, says', [(dict(fraems=5), "'fraems' is no parameter. Did you mean frames: int = 7"), (dict(lr='fast'), "lr = 'fast' does not fit")])
+@pytest.mark.parametrize('wrong, says', [(dict(fraems=5), "'fraems' is no parameter. Did you mean frames: int = 7"), (dict(lr='fast'), "lr = 'fast' does not fit"),
+                                         (dict(learning_rate=1), "'learning_rate' is called lr here: lr: float = 0.002")])
 def test_wrong_parameters_end_at_once(tmp_path, wrong, says):
     job = papermill(tmp_path, **wrong)
     assert job.wait(120) != 0
@@ -60,11 +63,18 @@ def test_a_signal_saves_and_the_same_command_continues(tmp_path, number):
     assert (tmp_path/'runs/vsr/metrics.jsonl').read_bytes() == before
 
 
+@pytest.mark.parametrize('job', SYSTEMS)
+def test_the_parameters_cell_is_what_its_config_says(job):
+    cells = json.loads((REPO/'nbs'/f'{job}.ipynb').read_text())['cells']
+    [cell] = [''.join(c['source']) for c in cells if 'parameters' in c['metadata'].get('tags', [])]
+    assert cell == parameters_cell(SYSTEMS[job].config)
+
+
 @pytest.mark.parametrize('preset', sorted(p.stem for p in (REPO/'nbs/presets').glob('*.yaml')))
 def test_presets_are_accepted(preset):
     text = (REPO/'nbs/presets'/f'{preset}.yaml').read_text()
     job = re.search(r'# papermill nbs/(\w+)\.ipynb out\.ipynb -f nbs/presets/' + preset, text)[1]   # the command it documents
-    cfg = configure(CONFIGS[job], yaml.safe_load(text))
+    cfg = configure(SYSTEMS[job].config, yaml.safe_load(text))
     if job == 'train_vsr': assert cfg.name == f'vsr_{preset}' and preset == f'{cfg.category}_{cfg.frames}'
     else: assert cfg.name == preset and cfg.plan(dict.fromkeys(cfg.curriculum.shapes, 1000)).total > 0
 
@@ -78,3 +88,16 @@ def test_a_documented_curriculum_is_trained(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     marks = [json.loads(line) for line in (tmp_path/'runs/video_vae/metrics.jsonl').read_text().splitlines() if '"mark"' in line]
     assert [(m['step'], m['phase']) for m in marks] == [(1, 'adapter'), (5, 'all')]
+
+
+def test_a_finished_run_says_what_its_own_job_accepts(tmp_path):
+    "Its config.yaml, given with `papermill -f`, is the run again, and the run is finished."
+    common = dict(root=str(tmp_path), steps=4, resolution=16, frames=5, batch_size=2, preview_every=0)
+    base = video_vae.train(configure(video_vae.config, common | dict(name='base')))
+    values = common | dict(init_from=str(base.path), training_mode='lora_then_full', full_steps=2, rank=2)
+    run = finetune.train(configure(finetune.config, values))
+    again = configure(finetune.config, yaml.safe_load((run.path/'config.yaml').read_text()))
+    assert again == run.config and again.training_mode == 'lora_then_full'
+    before = (run.path/'metrics.jsonl').read_bytes()
+    assert finetune.train(again).path == run.path and (run.path/'metrics.jsonl').read_bytes() == before
+    with pytest.raises(RunError, match='steps: 4 -> 5'): finetune.train(again.model_copy(update=dict(steps=5, full_steps=2)))

@@ -22,9 +22,9 @@ from trainlab.run.folder import Run
 from trainlab.media.samples import media_folder
 from trainlab.nn.losses import spectral_loss
 from trainlab.nn.metrics import log_spectrum_db, si_sdr
-from trainlab.audio_vae.data import SoundSource, WholeSounds, recordings, split
+from trainlab.audio_vae.data import SoundSource, WholeSounds
 from trainlab.audio_vae.model import AudioVAE
-from trainlab.audio_vae.train import Config, build, floor, learner, train
+from trainlab.audio_vae.train import Config, floor, splits, system, train
 
 VALID = '*_[0-4].wav'
 
@@ -54,8 +54,8 @@ def ours(a, root, data, steps=None, seed=0, name='run', **changes):
     if steps is None:
         probe = Run(configure(Config, values | dict(name='probe', steps=60, warmup=5)))
         with probe.open():
-            learn = learner(probe.config, probe); before = time.process_time(); prepared = before - begun
-            batches = list(zip(range(60), learn.dls.train.batches(0)))
+            learn = system.learner(probe.config, probe); before = time.process_time(); prepared = before - begun
+            batches = list(zip(range(60), learn.loader.batches()))
             model, loss = learn.model.train(), learn.loss_func
             opt = learn.opt_func(list(model.parameters()))
             for i, (_, _, batch) in batches:
@@ -138,9 +138,10 @@ def main():
     if not media or not (media/'audio'/'digits').exists(): raise SystemExit('No spoken digits here. Set TRAINLAB_DATA.')
     data = media/'audio'/'digits'
     if a.nan_seeds: print(json.dumps(nan_seeds(a, data))); return
-    train_set, held = split(recordings(data), [VALID])
+    cfg = configure(Config, dict(data=str(data), valid=VALID))
+    train_set, held = splits(cfg, system.files(cfg))
     if a.floors: print(json.dumps(floors(train_set, held))); return
-    parameters = sum(q.numel() for q in build(Config(width=a.width), 8000).parameters())
+    parameters = sum(q.numel() for q in system.model(Config(width=a.width), dict(sample_rate=8000)).parameters())
     if a.model == 'oobleck': print(json.dumps(baseline(a, train_set, held, parameters))); return
     changes = dict(optimizer=a.optimizer) | (dict(lr=a.lr) if a.lr else {})
     if a.width: changes['width'] = a.width

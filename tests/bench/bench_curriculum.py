@@ -12,18 +12,21 @@ import torch
 from bench_video_vae import FIXED, Clock, linked, scored
 from trainlab.run.config import configure
 from trainlab.run.folder import Run
-from trainlab.video_vae.train import Config, fit_base, learner
+from trainlab.video_vae.train import Config, system
 
 RATES = (5e-4, 4e-4, 3e-4, 0.)
 TIME = (.5, .25, .25)  # share of the curriculum's time
+
+
+def lasting(steps: float) -> dict[str, int]: return dict(steps=int(steps), warmup=min(20, int(steps)//4))
 
 
 def train(data: Path, root: str, seed: int, phases: list[dict], score: bool) -> tuple[float, dict]:
     cfg = configure(Config, {k: v for k, v in FIXED.items() if k not in ('resolution', 'frames', 'batch_size')} | dict(name='bench', data=str(data), root=root, seed=seed, phases=phases, resume=False))
     run, clock = Run(cfg), Clock()
     with run.open():
-        learn = learner(cfg, run); learn.dls.loaders = learn.dls.loaders[:1]
-        fit_base(learn); learn.add_cb(clock); learn.fit()
+        learn = system.learner(cfg, run); learn.dls.loaders = learn.dls.loaders[:1]
+        system.begin(learn); learn.add_cb(clock); learn.fit()
         with learn.averaged(): return clock.seconds, scored(learn.model, data, cfg.precision) if score else {}
 
 
@@ -38,8 +41,8 @@ def main() -> None:
         train(data, root, 0, [sizes[0] | dict(steps=3)], False)
         each = {p['name']: train(data, root, 0, [p | dict(steps=8)], False)[0]/8 for p in sizes}
         seconds = 60*opt.minutes
-        full_time, full = train(data, root, opt.seed, [sizes[-1] | dict(lr=RATES[0], steps=int(seconds/each['full']), warmup=20)], True)
-        phases = [p | dict(lr=a, min_lr=b, steps=int(opt.share*seconds*t/each[p['name']]), warmup=20) for p, t, a, b in zip(sizes, TIME, RATES, RATES[1:])]
+        full_time, full = train(data, root, opt.seed, [sizes[-1] | dict(lr=RATES[0], **lasting(seconds/each['full']))], True)
+        phases = [p | dict(lr=a, min_lr=b, **lasting(opt.share*seconds*t/each[p['name']])) for p, t, a, b in zip(sizes, TIME, RATES, RATES[1:])]
         time, curriculum = train(data, root, opt.seed, phases, True)
     print(json.dumps(dict(seed=opt.seed, sizes=opt.sizes, floor=full['floor'], full=dict(cpu_seconds=round(full_time), psnr=full['psnr']), curriculum=dict(cpu_seconds=round(time), psnr=curriculum['psnr'], steps=[p['steps'] for p in phases]),
                           time_ratio=round(time/full_time, 3), db_ahead=round(curriculum['psnr'] - full['psnr'], 3))))

@@ -22,8 +22,9 @@ from trainlab.media.samples import media_folder
 from trainlab.nn.latents import LatentStatistics
 from trainlab.video_vae.diffusers_vae import DiffusersVAE
 from trainlab.video_vae.linear_codec import as_signed
+from trainlab.media.clips import Clip
 from trainlab.video_vae.data import ValidationClips
-from trainlab.video_vae.train import Config, fit_base, frame_psnr, learner
+from trainlab.video_vae.train import Config, frame_psnr, system
 
 WAN = dict(base_dim=16, dim_mult=[1, 3, 4, 4], z_dim=16)  # 4 % smaller than our nano; widths that 16 divides, which convolutions are fastest with
 HELD = ('asl_book.mkv', 'bikes.mp4')
@@ -41,13 +42,13 @@ def linked(to: Path) -> Path:
 def scored(model, data: Path, precision: str) -> dict:
     "PSNR of the model and of the floor, by clip and on average, and what the latents are like."
     model.eval(); found, statistics = {}, LatentStatistics()
-    valid = ValidationClips({n: cached_frames(data/n, 10**6, side=256) for n in HELD}, 256, 17, windows=4)
-    for i, (name, _) in enumerate(valid.items):
+    valid = ValidationClips([Clip(n, cached_frames(data/n, 10**6, side=256)) for n in HELD], 256, 17, windows=4)
+    for i, (clip, _) in enumerate(valid.items):
         x = as_signed(valid.item(i)[0])[None]
         with autocast(torch.device('cpu'), precision): out = model(x)
         statistics.add(out.posterior)
         real = x[:, :, :out.reconstruction.shape[2]]
-        found.setdefault(name, []).append([frame_psnr(y, real).mean().item() for y in (out.reconstruction, model.floor(real))])
+        found.setdefault(clip.name, []).append([frame_psnr(y, real).mean().item() for y in (out.reconstruction, model.floor(real))])
     by_clip = {k: np.mean(v, 0) for k, v in found.items()}
     ours, floor = np.mean(list(by_clip.values()), 0)
     return dict(psnr=round(ours, 3), floor=round(floor, 3), over_floor=round(ours - floor, 3), **{k: [round(float(x), 2) for x in v] for k, v in by_clip.items()},
@@ -67,9 +68,9 @@ def ours(opt, data: Path, root: str, steps: int, measure: bool = False):
     cfg = configure(Config, FIXED | dict(name='measure' if measure else 'bench', data=str(data), root=root, steps=steps, seed=opt.seed, lr=opt.lr, kl_weight=opt.kl, size=opt.size, resume=False))
     run, clock = Run(cfg), Clock()
     with run.open():
-        learn = learner(cfg, run)
+        learn = system.learner(cfg, run)
         if len(learn.dls) > 1: learn.dls.loaders = learn.dls.loaders[:1]      # scored below, at the end
-        fit_base(learn); learn.add_cb(clock); learn.fit()
+        system.begin(learn); learn.add_cb(clock); learn.fit()
         with learn.averaged(): result = None if measure else scored(learn.model, data, cfg.precision)
     return learn.model, clock.seconds, result
 
@@ -80,7 +81,7 @@ def plain_wan(opt, data: Path, root: str, seconds: float):
     torch.manual_seed(opt.seed)
     vae = DiffusersVAE(AutoencoderKLWan(**WAN))
     run = Run(configure(Config, FIXED | dict(name='wan', data=str(data), root=root, steps=10**5, seed=opt.seed, resume=False)))
-    with run.open(): learn = learner(run.config, run)
+    with run.open(): learn = system.learner(run.config, run)
     vae.fit_base(learn.loader.one_batch(s)[0] for s in range(0, 1600, 100))
     batches, optimizer = learn.loader.batches(), torch.optim.AdamW(vae.vae.parameters(), opt.lr)
     precision, total, step, finite, began = opt.precision, opt.steps, 0, True, time.process_time()
