@@ -73,7 +73,8 @@ def forward(self: DiffusersVAE,
     fake = self.decode(posterior.sample() if self.training else posterior.mode())
     (t, h, w), (frames, high, wide) = x.shape[2:], fake.shape[2:]
     if frames > t:
-        raise ValueError(f'{type(self.vae).__name__} returned {frames} frames for {t}. Take another length, such as 9 or 17.')
+        raise ValueError(f'{type(self.vae).__name__} returned {frames} frames for {t}. '
+                         'Take another length, such as 9 or 17.')
     if (high, wide) != (h, w):
         raise ValueError(f'{type(self.vae).__name__} returned {wide}x{high} for {w}x{h}: its blocks do not divide '
                          f'that. Take a resolution such as {max(32, w//32*32)}.')
