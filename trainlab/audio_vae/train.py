@@ -91,7 +91,6 @@ def data(cfg: Config, files: Files) -> Data:
 
 def model(cfg: Config, facts: Mapping[str, Any]) -> AudioVAE:
     "The model that the config describes, for the rate of the data, with its first weights."
-    torch.manual_seed(cfg.seed)
     changes = {k: getattr(cfg, k) for k in ('frame', 'stack', 'latent_channels', 'width') if getattr(cfg, k)}
     net = audio_model(cfg.size, facts['sample_rate'], cfg.channels, level=cfg.level or .05,
                       spectral_scales=cfg.spectral_scales, **changes)

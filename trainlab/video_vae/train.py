@@ -113,7 +113,6 @@ def data(cfg: Config, files: Files) -> Data:
 
 def model(cfg: Config, facts: Mapping[str, Any]) -> nn.Module:
     "The model that the config describes, with its first weights."
-    torch.manual_seed(cfg.seed)
     if cfg.model: vae = DiffusersVAE(by_name(cfg.model, cfg.model_settings), cfg.reconstruction)
     else: vae = video_vae(cfg.size, cfg.latent_channels, cfg.reconstruction)
     return vae.checkpointing(cfg.checkpointing)

@@ -118,7 +118,6 @@ def data(cfg: Config, files: Files) -> Data:
 
 def model(cfg: Config, facts: Mapping[str, Any]) -> nn.Module:
     "The model that the config describes, with its first weights."
-    torch.manual_seed(cfg.seed)
     sizes = cfg.base_channels or None, cfg.num_blocks or None
     net = vsr_model(cfg.design, cfg.size, cfg.frames, *sizes, cfg.checkpointing)
     return net.to(memory_format=torch.channels_last)
