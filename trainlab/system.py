@@ -19,12 +19,12 @@ from fastcore.basics import patch
 from torch import nn
 from .callbacks.adapters import adapt, enter, itself, start, whole
 from .callbacks.ema import EMA
+from .callbacks.familiar import RunLearner
 from .callbacks.phases import Phases, rehearse
 from .callbacks.previews import Previews, drawn
 from .callbacks.recording import Recording
 from .callbacks.saving import Saving, follow
 from .engine.device import choose_device
-from .engine.learner import SeekableLearner
 from .engine.loader import FixedLoader, Loader, Source
 from .engine.phases import TrainConfig
 from .media.clips import Files, list_files
@@ -98,12 +98,12 @@ class System:
 @patch
 def learner(self: System,
     cfg: TrainConfig,
-    run: Run,
+    run: Run | None = None,         # None: of the config's name
     files: Files | None = None,     # what there is to train on; None: it is listed now
     cbs: Sequence[Callback] = (),   # a user's own
-) -> SeekableLearner:
+) -> RunLearner:
     "Data, model, loss, scores and callbacks of a run."
-    data = self.data(cfg, self.files(cfg) if files is None else files)
+    run, data = run or Run(cfg), self.data(cfg, self.files(cfg) if files is None else files)
     train = data.train if isinstance(data.train, Mapping) else dict(items=data.train)
     device = choose_device(cfg.device)
     torch.manual_seed(cfg.seed)
@@ -114,7 +114,7 @@ def learner(self: System,
     every = [Phases(enter), *([EMA(cfg.ema)] if cfg.ema else []), *self.callbacks(cfg, model), *cbs,
              Recording(run, cfg.log_every, facts), *self._previews(run, data.valid),
              Saving(run, cfg.save_every, cfg.save_minutes)]
-    return SeekableLearner(
+    return RunLearner(
         loader, model, loss, FixedLoader(data.valid, 1, cfg.seed, device), self.optimizer(cfg, model), self.scores,
         self.metrics(cfg), every, cfg.preview_every or loader.plan.total, cfg.precision, cfg.clip)
 
@@ -135,7 +135,7 @@ def adopted(self: System, cfg: TrainConfig) -> TrainConfig:
 
 # %% ../nbs/system.ipynb #2779be4a
 @patch
-def _begun(self: System, run: Run, learn: SeekableLearner) -> int:
+def _begun(self: System, run: Run, learn: RunLearner) -> int:
     cfg, begun = run.config, follow(learn, run)
     if begun:
         say(f'{cfg.name} continues from step {begun} of {learn.plan.total}.')
@@ -147,7 +147,7 @@ def _begun(self: System, run: Run, learn: SeekableLearner) -> int:
     return 0
 
 @patch
-def _finished(self: System, run: Run, learn: SeekableLearner) -> None:
+def _finished(self: System, run: Run, learn: RunLearner) -> None:
     learn.fit()
     if run.stopped: return
     weights = whole(learn, run.path/'model'/'adapter', run.config.init_from, self.core)

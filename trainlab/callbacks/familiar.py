@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['PLANNED', 'TRAINED', 'ANSWERS', 'Sweep', 'Rising', 'untouched', 'joined', 'Recorder', 'answering']
+__all__ = ['PLANNED', 'TRAINED', 'ANSWERS', 'RunLearner', 'Sweep', 'Rising', 'untouched', 'joined', 'Recorder', 'answering']
+
+# %% ../../nbs/callbacks/08_familiar.ipynb #d28aa30d
+class RunLearner(SeekableLearner):
+    "The learner of a run, with what people who know fastai reach for."
 
 # %% ../../nbs/callbacks/08_familiar.ipynb #3cb867fa
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def untouched(learn: SeekableLearner) -> Iterator[None]:
         if own is not None: learn.loss_func.weights = own
 
 @patch
-def lr_find(self: SeekableLearner,
+def lr_find(self: RunLearner,
     start: float = 1e-6,  # first rate
     end: float = 1.,      # last rate, if the loss does not explode before
     steps: int = 100,     # optimizer steps, of the first phase's kind
@@ -106,7 +110,7 @@ def lr_find(self: SeekableLearner,
 
 # %% ../../nbs/callbacks/08_familiar.ipynb #5130e982
 @patch
-def show_results(self: SeekableLearner,
+def show_results(self: RunLearner,
     most: int = 4,  # samples
 ) -> Image.Image:
     "What the system draws of a few validation samples, one above the other."
@@ -118,7 +122,7 @@ def show_results(self: SeekableLearner,
     return Image.fromarray(np.concatenate(below))
 
 @patch
-def show_batch(self: SeekableLearner,
+def show_batch(self: RunLearner,
     step: int = 0,  # which step's batch
 ) -> Any:
     "What a step trains on, as the system shows it."
@@ -131,7 +135,7 @@ def joined(parts: list[Tensor]) -> Tensor | list[Tensor]:
 
 @patch
 @torch.no_grad()
-def get_preds(self: SeekableLearner,
+def get_preds(self: RunLearner,
     ds_idx: int = 1,  # 1: of the validation set
     dl: Any = None,   # a loader of batches; None: of the data set
 ) -> tuple[Any, Any]: # predictions, targets; lists where sizes differ
@@ -147,7 +151,7 @@ def get_preds(self: SeekableLearner,
 
 # %% ../../nbs/callbacks/08_familiar.ipynb #fe49d7d8
 @patch
-def summary(self: SeekableLearner) -> DataFrame: # a row a part, and the total
+def summary(self: RunLearner) -> DataFrame: # a row a part, and the total
     "Parts of the model: their class, their numbers, and how many of them train."
     import pandas as pd
     def count(m):
@@ -160,7 +164,7 @@ def summary(self: SeekableLearner) -> DataFrame: # a row a part, and the total
 # %% ../../nbs/callbacks/08_familiar.ipynb #81192e0b
 class Recorder:
     "A run's records, as fastai's `Recorder` names them."
-    def __init__(self, learn: SeekableLearner): self.learn = learn
+    def __init__(self, learn: RunLearner): self.learn = learn
 
     def _rows(self, kind: str) -> DataFrame: return self.learn.recording.home.records(kind)
 
@@ -190,7 +194,7 @@ class Recorder:
         return self.learn.recording.home.curves()
 
 @patch(as_prop=True)
-def recorder(self: SeekableLearner) -> Recorder:
+def recorder(self: RunLearner) -> Recorder:
     "A view of the run's records."
     if not hasattr(self, 'recording'):
         raise AttributeError('Nothing records this fit: add a Recording to its callbacks.')
@@ -214,9 +218,9 @@ ANSWERS = dict(
 
 def answering(name: str, instead: str) -> Callable:
     "A method that says what to use instead."
-    def method(self: SeekableLearner, *args: Any, **kw: Any) -> None:
+    def method(self: RunLearner, *args: Any, **kw: Any) -> None:
         raise TypeError(f'{name}: {instead}.')
     method.__doc__ = f'Not here: {instead}.'
     return method
 
-for name, instead in ANSWERS.items(): setattr(SeekableLearner, name, answering(name, instead))
+for name, instead in ANSWERS.items(): setattr(RunLearner, name, answering(name, instead))
