@@ -8,14 +8,15 @@ __all__ = ['Count', 'ENDS', 'PhaseFields', 'idle', 'PhaseConfig', 'phase_of', 'l
 
 # %% ../../nbs/engine/01_phases.ipynb #5c824d37
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from fastcore.basics import patch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from .plan import SCHEDULES, Bucket, Epochs, Phase, Plan, Plateau
-from ..run.config import ParameterError, RunConfig, setting
+from ..run.config import ParameterError, RunConfig, ours, setting
 from ..run.weights import Weights
 
 # %% ../../nbs/engine/01_phases.ipynb #9f03880e
@@ -108,11 +109,13 @@ def phase(self: PhaseConfig,
                  self.cycles, train, tuple(self.loss_weights.items()))
 
 # %% ../../nbs/engine/01_phases.ipynb #8037f78f
-def _why(e: ValidationError) -> str:
+def _why(e: ValidationError, fields: Iterable[str]) -> str:
     rows = []
     for x in e.errors():
         where, said = '.'.join(map(str, x['loc'])), x['msg'].removeprefix('Value error, ')
-        if x['type'] == 'extra_forbidden': rows.append(f'{where} is no part of a phase')
+        near = [ours(where)] if ours(where) in fields else get_close_matches(where, fields, 1, .6)
+        hint = f' (did you mean {near[0]}?)' if near else ''
+        if x['type'] == 'extra_forbidden': rows.append(f'{where} is no part of a phase{hint}')
         else: rows.append(f'{where}: {said}' if where else said)
     return '; '.join(rows)
 
@@ -130,7 +133,8 @@ def phase_of(
     try: return kind(**values)
     except ValidationError as e:
         fields = ', '.join(kind.model_fields)
-        raise ParameterError(f'phase {values["name"]!r}: {_why(e)}. Its fields are {fields}.') from None
+        why = _why(e, kind.model_fields)
+        raise ParameterError(f'phase {values["name"]!r}: {why}. Its fields are {fields}.') from None
 
 # %% ../../nbs/engine/01_phases.ipynb #75459117
 def listed(phases: list[PhaseFields]) -> str: # HTML

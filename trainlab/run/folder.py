@@ -116,6 +116,16 @@ class Run:
         "Change entries of run.json."
         write_text(self.path/'run.json', json.dumps(self.info | changes, indent=1))
 
+    @property
+    def finished(self) -> str:
+        "When it came to its end; empty before."
+        return self.info.get('finished', '')
+
+    def __repr__(self):
+        stopped = f'stopped by {self.stopped}' if self.stopped else 'not finished'
+        how = f'finished {self.finished}' if self.finished else stopped
+        return f'Run {self.path}: step {(self.checkpoints.steps() or [0])[-1]}, {how}'
+
     def yaml(self) -> str:
         "The config, as `papermill -f` takes it."
         return yaml.safe_dump(self.config.model_dump(), sort_keys=False)
