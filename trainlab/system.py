@@ -6,7 +6,7 @@
 __all__ = ['Data', 'every_file', 'any_files', 'adamw', 'nothing', 'System', 'system_of', 'load']
 
 # %% ../nbs/system.ipynb #c76256e3
-import errno, importlib, sys
+import errno, importlib, json, sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ from .media.clips import Files, list_files
 from .run.config import configure
 from .run.folder import Run, RunError, now
 from .run.panel import say
-from .run.weights import Weights, load_weights, read_model, write_model
+from .run.weights import Weights, load_weights, read_model, refuse_strangers, write_model
 
 # %% ../nbs/system.ipynb #7c487948
 class Data(NamedTuple):
@@ -129,8 +129,11 @@ def adopted(self: System, cfg: TrainConfig) -> TrainConfig:
     "The config, with the architecture of what it begins with."
     left = [k for k in cfg.architecture if getattr(cfg, k) == type(cfg).model_fields[k].default]
     if not cfg.init_from or not left: return cfg
-    before = Run(cfg).info.get('config') if cfg.resume else None
-    said = before or cfg.described(Weights(cfg.init_from))
+    run, source = Run(cfg), Weights(cfg.init_from)
+    if cfg.resume and run.checkpoints.steps(): said = run.info['config']
+    else:
+        refuse_strangers(source.system, self.name, f'init_from={cfg.init_from!r} is')
+        said = cfg.described(source)
     return configure(type(cfg), cfg.model_dump() | {k: said[k] for k in left if k in said})
 
 # %% ../nbs/system.ipynb #2779be4a
@@ -171,9 +174,11 @@ def train(self: System,
     "Begin or continue the run that `cfg` names, train it to its end, and write the finished model."
     files = self.files(cfg)
     run = Run(self.adopted(cfg))
+    if cfg.resume and run.checkpoints.steps(): refuse_strangers(run.info.get('system', ''), self.name, f'{run.path} is')
+    elif cfg.init_from: Weights(cfg.init_from).refuse(run.path)
     with run.open(dict(data=files.fingerprint), choose_device(cfg.device), self.name):
-        if run.info.get('finished'):
-            say(f'{cfg.name} was finished on {run.info["finished"]}: there is nothing left to train.')
+        if run.finished and (run.path/'model'/'model.safetensors').exists():
+            say(f'{cfg.name} was finished on {run.finished}: there is nothing left to train.')
             return run
         learn = self.learner(run.config, run, files, cbs)
         begun = self._begun(run, learn)
@@ -192,8 +197,10 @@ def system_of(
     run: Run | str | Path,  # a run, or its folder
 ) -> System:
     "The system that trained a run, if it is one of trainlab's or was imported already."
-    path = Path(getattr(run, 'path', run)).expanduser()
-    module, _, name = Run(TrainConfig(name=path.name, root=str(path.parent))).info.get('system', '').partition(':')
+    path = Path(getattr(run, 'path', run)).expanduser().resolve()
+    if not (path/'run.json').is_file():
+        raise RunError(f'{path}: no run there. Give the folder of a run, such as runs/vsr.')
+    module, _, name = json.loads((path/'run.json').read_text()).get('system', '').partition(':')
     if not name: raise RunError(f'{path} does not say what trained it. Load it by its system, as in vsr.load(run).')
     if module not in sys.modules and not module.startswith('trainlab.'):
         raise RunError(f'{path} was trained by {module}. Import that first.')

@@ -101,6 +101,7 @@ def whole(
     with learn.averaged():
         if not adapted(learn.model): return {k: v.detach().clone() for k, v in learn.model.state_dict().items()}
         model = copied(learn.model)
-    if any(zeroed(m).any() for m in adapters(model).values()): save_adapter(core(model), folder, base)
+    if any(zeroed(m).any() for m in adapters(model).values()):
+        save_adapter(core(model), folder, str(Path(base).resolve()) if base and Path(base).exists() else base)
     merge_lora(core(model.float()))
     return model.state_dict()

@@ -105,6 +105,8 @@ def lr_find(self: RunLearner,
         loader = Loader(plan, mine.sources, mine.workers, mine.device)
         SeekableLearner(loader, self.model, self.loss_func, opt_func=self.opt_func, precision=self.precision,
                         clip=self.clip, cbs=[*phases, rising]).fit()
+    for cb in self.cbs:
+        if isinstance(cb, Phases) and cb.phase is not None: cb.apply(self.planned.phase)   # the sweep's was the first
     losses = [x if math.isfinite(x) else 1e30 for x in rising.losses]
     return Sweep(rising.rates[:len(losses)], losses, valley(rising.rates, losses, len(losses))[0])
 

@@ -59,7 +59,7 @@ class Recording(Callback):
     ):
         self.home, self.every, self.facts, self.view = home, every, dict(facts or {}), view or View()
         self.path, self.rows, self.points = home.path/'metrics.jsonl', [], []
-        self.newest, self.seconds, self.board = {}, 0., None
+        self.newest, self.seconds, self.board, self.last = {}, 0., None, None
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         "A line a row; and to TensorBoard every number that changes, under its kind."

@@ -100,7 +100,7 @@ def _user() -> str:
 class Run:
     "A run's folder. Read it at any time; write to it inside `with run.open():`."
     def __init__(self, config: RunConfig):
-        self.config, self.path = config, Path(config.root)/config.name
+        self.config, self.path = config, Path(config.root).expanduser()/config.name
         if Path(config.name).name != config.name or config.name.startswith('.'):
             raise RunError(f'name {config.name!r} must be a plain folder name. Folders above it belong in root.')
         self.checkpoints = Checkpoints(self.path/'checkpoints', config.keep)

@@ -164,8 +164,9 @@ def list_data(
     if kind == 'tree' and valid:
         raise DataError(f'{data}: valid={list(valid)} is for videos; a tree is validated on its Learn/Val/GT.')
     home = Path(data).expanduser()/CATEGORIES[category]
-    pictures = lambda _: sorted(p for p in home.rglob('*') if p.suffix.lower() in PICTURES)
-    return list_files(data, pictures, (), 'picture')
+    if kind == 'tree' and not (found := sorted(p for p in home.rglob('*') if p.suffix.lower() in PICTURES)):
+        raise DataError(f'{home}: no pictures in this dataset tree. Make some with prepare().')
+    return list_files(data, lambda _: found, (), 'picture') if kind == 'tree' else Files()
 
 # %% ../../nbs/vsr/03_data.ipynb #e6a7b66a
 def halved(video: Video) -> dict[str, int]:
