@@ -62,6 +62,6 @@ def write_latents(
     mean, std = found.latent_mean.tolist(), found.latent_std.tolist()
     if 'latents_std' in vae.config: vae.register_to_config(latents_mean=mean, latents_std=std)
     else: vae.register_to_config(scaling_factor=found.scaling_factor)
-    vae.save_pretrained(run.path/'model'/'diffusers')
+    vae.save_pretrained(run.model/'diffusers')
     nats, factor = found.kl_per_dim.tolist(), found.scaling_factor
     run.note(latents=dict(kl_per_dim=nats, mean=mean, std=std, scaling_factor=factor))

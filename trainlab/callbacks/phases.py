@@ -93,7 +93,8 @@ def before_batch(self: Phases) -> None:
 def before_validate(self: Phases) -> None:
     if self.phase is not None or not self.learn.step: return   # else taken up just before a validation
     self.before_fit()
-    self.apply(self.learn.plan(self.learn.step - 1).phase)
+    last = self.learn.place.phase
+    self.apply(next(phase for phase in self.learn.plan.phases if phase.name == last))
 
 # %% ../../nbs/callbacks/00_phases.ipynb #4eab7daf
 @patch

@@ -12,7 +12,7 @@ from fastai.callback.core import Callback, CancelFitException
 from fastcore.basics import patch
 from ..engine.learner import SeekableLearner
 from ..run.checkpoint import read_checkpoint
-from ..run.folder import Run, RunError
+from ..run.folder import Run, RunError, step_of
 
 # %% ../../nbs/callbacks/02_saving.ipynb #f2d856dc
 class Saving(Callback):
@@ -22,17 +22,21 @@ class Saving(Callback):
         home: Run,
         every: int = 100,      # steps; 0: never for this reason
         minutes: float = 10.,  # since the last one; 0: never for this reason
+        epochs: float = 0.,    # passes over the data; 0: never for this reason
     ):
-        self.home, self.every, self.minutes = home, every, minutes
+        self.home, self.every, self.minutes, self.epochs = home, every, minutes, epochs
         self.saved: int | None = None  # the step of the last one
+        self.anchors: set[int] = set() # steps whose checkpoints are kept for good
+        home.checkpoints.anchored = self.anchors.__contains__
 
     def save(self) -> None:
         "Copy now, write in the background."
         learn = self.learn
         self.when, learn.control.save = time.monotonic(), False
         if self.saved == learn.step: return
+        if self.anchor: self.anchors.add(learn.step)
         tensors, rest = learn.state()
-        texts = {'state.json': json.dumps(rest), 'config.yaml': self.home.yaml()}
+        texts = {'state.json': json.dumps(rest), 'config.yaml': self.home.yaml(), 'run.json': self.home.remembered()}
         metrics = self.home.path/'metrics.jsonl'
         try: self.home.checkpoints.save(learn.step, tensors, texts, [metrics] if metrics.exists() else [])
         except OSError as e: raise self.lost(e) from e
@@ -49,24 +53,36 @@ class Saving(Callback):
         return RunError(f'A checkpoint could not be written to {kept.folder}: {e.strerror or e}. Make room there, '
                         f'then run the same again: it continues from step {(kept.steps() or [0])[-1]}.')
 
-    def state_dict(self) -> dict[str, Any]: return {}
+    @property
+    def anchor(self) -> bool:
+        "Whether the checkpoint of this step is kept for good: a phase begins, or it was asked for."
+        every, step = self.home.config.anchor_every, self.learn.step
+        return step in self.learn.plan.starts[1:-1] or every > 0 and step % every == 0
+
+    def state_dict(self) -> dict[str, Any]: return dict(anchors=sorted(self.anchors))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: self.anchors.update(state.get('anchors', []))
 
 # %% ../../nbs/callbacks/02_saving.ipynb #202c2c78
 def follow(
     learn: SeekableLearner,
     home: Run,
 ) -> int:  # the step it continues from
-    "Take up the run where its newest good checkpoint is, if it has one."
-    newest = home.checkpoints.newest()
-    if newest:
-        tensors, texts = read_checkpoint(newest)
-        learn.resume(tensors, json.loads(texts['state.json']))
+    "Take up the run at the checkpoint that it starts from, if it has one; by its new plan, where a chapter begins."
+    start, chapters = home.start or home.checkpoints.newest(), home.chapters
+    if start:
+        tensors, texts = read_checkpoint(start)
+        if 'state.json' not in texts: raise RunError(f'{start} is no checkpoint of a run: state.json is missing.')
+        anew = bool(chapters) and chapters[-1].step == step_of(start)
+        learn.resume(tensors, json.loads(texts['state.json']), anew)
     learn.control.folder = home.path
     return learn.step
 
 # %% ../../nbs/callbacks/02_saving.ipynb #0d3e5cd8
 @patch
-def before_fit(self: Saving) -> None: self.when = time.monotonic()
+def before_fit(self: Saving) -> None:
+    self.when = time.monotonic()
+    self.anchors.update(c.step for c in self.home.chapters)
 
 @patch
 def after_batch(self: Saving) -> None:
@@ -76,8 +92,15 @@ def after_batch(self: Saving) -> None:
     stepped = self.every and learn.step % self.every == 0
     waited = self.minutes and time.monotonic() - self.when > 60*self.minutes
     asked = learn.control.save or learn.control.stop
-    if stepped or waited or asked or learn.step == learn.plan.total: self.save()
+    if stepped or waited or asked or self.passed() or self.anchor or learn.step == learn.plan.total: self.save()
     if learn.control.stop: self.stop()
+
+@patch
+def passed(self: Saving) -> bool:
+    "Whether this step completed as many passes over the data as there are between checkpoints."
+    planned = self.learn.planned
+    after = planned.epoch + planned.samples/self.learn.plan.sizes[planned.bucket.pool]
+    return self.epochs > 0 and int(after/self.epochs + 1e-9) > int(planned.epoch/self.epochs + 1e-9)
 
 @patch
 def after_epoch(self: Saving) -> None:

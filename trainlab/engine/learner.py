@@ -8,6 +8,7 @@ __all__ = ['StepLearner', 'SeekableLearner']
 # %% ../../nbs/engine/08_learner.ipynb #71765db8
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from typing import Any
 import torch
 from fastai.callback.core import (Callback, CancelBackwardException, CancelEpochException, CancelFitException,
@@ -21,9 +22,10 @@ from .control import Control
 from .device import autocast
 from .events import EventLearner
 from .loader import FixedLoader, Loader, seed_step
-from .plan import Plan, Step
+from .plan import Place, Plan, Step
 from .scores import Scores
 from .state import load_slots, remembered, remind, slots
+from ..run.folder import RunError
 from ..run.weights import load_weights
 
 # %% ../../nbs/engine/08_learner.ipynb #b0c69aab
@@ -100,6 +102,7 @@ class SeekableLearner(StepLearner):
     ):
         self.loader, self.validate_every, self.control = loader, validate_every, control or Control()
         self.validated, self.scores, self.stream, self.restoring = 0, {}, None, {}
+        self.whole = True                    # whether no step is half done
         self.averaged: Callable[[], AbstractContextManager] = nullcontext
         dls = DataLoaders(*filter(None, (loader, valid)))
         dls.device = loader.device
@@ -111,6 +114,11 @@ class SeekableLearner(StepLearner):
     def plan(self) -> Plan:
         "What every step trains on."
         return self.loader.plan
+
+    @property
+    def place(self) -> Place | None: # None: before the first step
+        "Where its plan has led to."
+        return self.plan.place(self.step) if self.step else None
 
     @property
     def due(self) -> bool:
@@ -129,20 +137,27 @@ def state(self: SeekableLearner) -> tuple[dict[str, dict[str, Tensor]], dict[str
     "All that the next step depends on and that config and step do not tell; the rest is plain data."
     memory, rest = slots(self.opt.opt)
     tensors = dict(model=self.model.state_dict(), optimizer=memory)
-    kept = dict(step=self.step, validated=self.validated, ends=self.plan.ends, scaler=self.scaler.state_dict(),
+    begins, place = (None if p is None else asdict(p) for p in (self.plan.begins, self.place))
+    kept = dict(step=self.step, validated=self.validated, ends=self.plan.ends, begins=begins, place=place, scaler=self.scaler.state_dict(),
                 optimizer=rest, callbacks={cb.name: remembered(cb) for cb in self.cbs})
     return tensors | {cb.name: cb.tensors() for cb in self.cbs if hasattr(type(cb), 'tensors')}, kept
 
 @patch
 def resume(self: SeekableLearner,
     tensors: Mapping[str, Mapping[str, Tensor]], rest: Mapping[str, Any],  # what `state` gave
+    anew: bool = False,  # whether the plan is another one, which takes over there
 ) -> None:
     "Go to where `state` was taken. Callbacks follow when the fit has begun, after all their own beginnings."
     load_weights(self.model, tensors['model'])
     if not self.opt: self.create_opt()
     load_slots(self.opt.opt, tensors['optimizer'], rest['optimizer'])
-    self.scaler.load_state_dict(rest['scaler'])
-    self.loader.plan = Plan(self.plan.phases, self.plan.sizes, self.plan.seed, rest['ends'])
+    if rest['scaler']: self.scaler.load_state_dict(rest['scaler'])
+    begins = rest.get('place' if anew else 'begins')
+    if anew and not begins: raise RunError(
+        'This checkpoint is of a trainlab that did not note how far its plan had led. Continue it as it was to its '
+        'next checkpoint, and change it then.')
+    self.loader.plan = Plan(self.plan.phases, self.plan.sizes, self.plan.seed, rest['ends'],
+                            Place(**begins) if begins else None)
     self.step, self.validated = rest['step'], rest['validated']
     self.restoring = dict(rest=rest['callbacks'], tensors=tensors)
 
@@ -164,9 +179,10 @@ def all_batches(self: SeekableLearner) -> None:
     while self.step < min(until, self.plan.total):
         if self.stream is None: self.stream = self.loader.batches(self.step)
         self.planned, self.micro, batch = next(self.stream)
+        self.whole = False
         self._begin()
         self.one_batch(self.step, batch)
-        if self.last_micro: self.step = self.planned.step + 1
+        if self.last_micro: self.step, self.whole = self.planned.step + 1, True
 
 @patch
 def _begin(self: SeekableLearner):

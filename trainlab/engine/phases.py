@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Count', 'ENDS', 'PhaseFields', 'idle', 'PhaseConfig', 'phase_of', 'listed', 'Curriculum', 'TrainFields',
-           'curriculum_of', 'TrainConfig']
+           'curriculum_of', 'longer', 'TrainConfig']
 
 # %% ../../nbs/engine/01_phases.ipynb #5c824d37
 import html
@@ -12,11 +12,10 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
-import yaml
 from fastcore.basics import patch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from .plan import SCHEDULES, Bucket, Epochs, Phase, Plan, Plateau
-from ..run.config import ParameterError, RunConfig, ours, setting
+from ..run.config import ParameterError, RunConfig, is_anytime, ours, read_yaml, setting
 from ..run.weights import Weights
 
 # %% ../../nbs/engine/01_phases.ipynb #9f03880e
@@ -167,7 +166,7 @@ class Curriculum:
     @classmethod
     def from_yaml(cls, path: str | Path, kind: type[PhaseConfig] = PhaseConfig) -> 'Curriculum':
         "The `phases` of a YAML file, such as a preset."
-        return cls((yaml.safe_load(Path(path).read_text()) or {}).get('phases'), kind)
+        return cls(read_yaml(Path(path)).get('phases'), kind)
 
     @property
     def shapes(self) -> dict[str, Any]:
@@ -221,6 +220,11 @@ class TrainFields(RunConfig, defaults=dict(name='train')):
                               'adapter', ge=0)
     full_lr: float = setting(0., 'highest learning rate of the whole model; 0: as lr', 'adapter', ge=0)
 
+    @classmethod
+    def lasting(cls) -> tuple[str, ...]:
+        "Fields that make the model, and its adapter."
+        return *super().lasting(), *cls.architecture, 'targets', 'rank', 'alpha', 'dora', 'rslora'
+
     def warmed(self, steps: int) -> int:
         "Steps of warm-up in a phase of so many steps, where `warmup` would take too much of it."
         return min(self.warmup, steps//4)
@@ -243,6 +247,17 @@ def _meant(cfg: TrainFields) -> list[dict[str, Any]]:
     if cfg.epochs: lasting = lambda n: dict(transition='epoch', epochs=cfg.epochs, steps=n, warmup=cfg.warmup)
     else: lasting = lambda n: dict(steps=n, warmup=cfg.warmed(n))
     return [dict(name=name, mode=mode) | lasting(n) for name, mode, n in parts]
+
+# %% ../../nbs/engine/01_phases.ipynb #560f13b5
+def longer(
+    was: list[PhaseFields], now: list[PhaseFields],
+    derived: bool = False,  # whether warm-up follows from the steps
+) -> bool:
+    "Whether `now` only lasts longer than `was`."
+    lasting = {'steps', 'epochs'} | ({'warmup'} if derived else set())
+    def same(a, b): return a.model_dump(exclude=lasting) == b.model_dump(exclude=lasting)
+    def grown(a, b): return b.steps >= a.steps and b.epochs >= a.epochs
+    return len(now) >= len(was) and all(same(a, b) and grown(a, b) for a, b in zip(was, now))
 
 # %% ../../nbs/engine/01_phases.ipynb #4c610931
 class TrainConfig(TrainFields):
@@ -273,6 +288,13 @@ class TrainConfig(TrainFields):
     def plan(self, sizes: Mapping[str, int]) -> Plan: # bucket -> items
         "What every step trains on."
         return self.curriculum.plan(sizes, self.seed)
+
+    def extends(self, was: 'TrainConfig') -> bool:
+        "Whether this says to train longer than `was`, and nothing else."
+        fields = type(self).model_fields
+        lengths = {'phases', 'steps', 'epochs', 'full_steps'} | {k for k, f in fields.items() if is_anytime(f)}
+        rest = [cfg.model_dump(mode='json', exclude=lengths) for cfg in (self, was)]
+        return rest[0] == rest[1] and longer(was.curriculum.phases, self.curriculum.phases, not self.phases)
 
     @classmethod
     def described(cls, weights: Weights) -> dict[str, Any]: # field -> value

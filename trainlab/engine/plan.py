@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'CYCLE', 'fold', 'order', 'rate', 'Bucket', 'Epochs', 'Plateau', 'Phase', 'quotas', 'cycle', 'Sample',
-           'Step', 'Plan']
+           'Step', 'Place', 'Plan']
 
 # %% ../../nbs/engine/00_plan.ipynb #4b8a4527
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate
@@ -174,6 +175,26 @@ class Step:
         return sum(map(len, self.micro))
 
 # %% ../../nbs/engine/00_plan.ipynb #bd0c5352
+@dataclass(frozen=True)
+class Place:
+    "Where a plan has led to: what another plan needs to go on from there."
+    step: int               # the next one
+    phase: str              # of the step before it
+    done: int               # steps of that phase
+    epochs: str             # passes of that phase over its items, as a fraction: 3/2
+    lr: float               # rate of the step before it, absolute
+    used: Mapping[str, int] # what buckets draw from -> samples drawn so far
+    sizes: Mapping[str, int]  # what buckets draw from -> items it had
+
+    def drawn(self,
+        pool: str,
+        size: int,  # items there are now
+    ) -> int:
+        "Samples drawn so far; after items were added or taken away, as many as make the same number of passes."
+        used, had = self.used.get(pool, 0), self.sizes.get(pool, size)
+        return used if had == size else ceil(used*size/had)
+
+# %% ../../nbs/engine/00_plan.ipynb #cf8af724
 class Plan:
     "plan(step) -> Step: what every step trains on. Holds no state."
     def __init__(self,
@@ -181,15 +202,26 @@ class Plan:
         sizes: Mapping[str, int],         # bucket, or what it draws from -> number of items
         seed: int = 42,
         ends: Mapping[str, int] | None = None, # plateau phase -> steps it lasted, as recorded
+        begins: Place | None = None,      # where another plan led; None: it is the first
     ):
         names = [p.name for p in phases]
         if len(set(names)) < len(names): raise ValueError(f'Phases need different names, not {", ".join(names)}.')
         if not names: raise ValueError('A plan needs at least one phase.')
         self.phases = tuple(_check(p, sizes) for p in phases)
-        self.sizes, self.seed, self.ends = dict(sizes), seed, dict(ends or {})
+        self.sizes, self.seed, self.ends, self.begins = dict(sizes), seed, dict(ends or {}), begins
+        self.first = self._first(names)
         self.quotas = [tuple(quotas([b.weight for b in p.buckets]).tolist()) for p in self.phases]
         self.longest = [self._longest(i) for i in range(len(self.phases))]
-        self.starts = [0, *accumulate(min(n, self.ends.get(p.name, n)) for p, n in zip(self.phases, self.longest))]
+        lasted = [min(n, self.ends.get(p.name, n)) for p, n in zip(self.phases, self.longest)]
+        past = begins.step - begins.done if begins else 0
+        self.starts = [past]*self.first + [past, *(past + n for n in accumulate(lasted[self.first:]))]
+
+    def _first(self, names: list[str]) -> int:
+        "The phase it begins in."
+        if not self.begins: return 0
+        if self.begins.phase in names: return names.index(self.begins.phase)
+        raise ValueError(f'Step {self.begins.step} lies in phase {self.begins.phase!r}, which is not among '
+                         f'{", ".join(names)}. Keep it in the list, so that it is clear where to go on.')
 
     @property
     def total(self) -> int:
@@ -205,26 +237,33 @@ class Plan:
     def _longest(self, i: int) -> int:
         p = self.phases[i]
         n = getattr(p.until, 'max_steps', p.until)
-        if isinstance(p.until, Epochs): n = ceil(p.until.n*self.steps_per_epoch(i))
+        if isinstance(p.until, Epochs): n = ceil(p.until.n*self.steps_per_epoch(i) + float(self._lag(i)))
+        if self.begins and i == self.first and self.begins.done: return max(n, self.begins.done)
         if n < 1: raise ValueError(f'phase {p.name!r} lasts {n} steps; it needs at least 1.')
         if p.warmup >= n > 1:
             raise ValueError(f'phase {p.name!r}: warmup {p.warmup} is not shorter than its {n} steps. Lower warmup.')
         return n
 
+    def _lag(self, i: int) -> Fraction:
+        "Steps that phase `i` took before this plan, beyond those that as many passes would take now."
+        if not self.begins or i != self.first: return Fraction(0)
+        return self.begins.done - Fraction(self.begins.epochs)*self.steps_per_epoch(i)
+
     def with_end(self, phase: str, steps: int) -> 'Plan':
         "The plan after plateau phase `phase` turned out to last `steps`."
-        return Plan(self.phases, self.sizes, self.seed, self.ends | {phase: steps})
+        return Plan(self.phases, self.sizes, self.seed, self.ends | {phase: steps}, self.begins)
 
 # %% ../../nbs/engine/00_plan.ipynb #dcc4f72c
 @patch
 def __call__(self: Plan, step: int) -> Step:
     if not 0 <= step < self.total: raise IndexError(f'step {step} is not in the plan, which has {self.total}.')
+    if self.begins and step < self.begins.step:
+        raise IndexError(f'step {step} was taken by an earlier plan; this one begins at {self.begins.step}.')
     i = int(np.searchsorted(self.starts, step, 'right')) - 1
     phase, at = self.phases[i], step - self.starts[i]
-    which, used = self._buckets(i, at)
+    which, _ = self._buckets(i, at)
     bucket, size = phase.buckets[which], phase.buckets[which].batch_size
-    before = [self._buckets(j, self.starts[j+1] - self.starts[j])[1] for j in range(i)]
-    first = sum(self._samples(j, bucket.pool, n) for j, n in enumerate([*before, used]))
+    first = self._drawn(bucket.pool, i, at)
     micro = tuple(tuple(self._sample(bucket.pool, first + m*size + k) for k in range(size))
                   for m in range(bucket.gradient_accumulation))
     lr = rate(at, self.longest[i], phase.lr, phase.min_lr, phase.warmup, phase.schedule, phase.cycles)
@@ -239,8 +278,17 @@ def _buckets(self: Plan, i: int, at: int) -> tuple[int, Sequence[int]]:
     return int(which[k]), (n*np.array(self.quotas[i]) + before[k]).tolist()
 
 @patch
-def _samples(self: Plan, i: int, pool: str, used: Sequence[int]) -> int:
-    "Samples that phase `i` draws from `pool` while its buckets come `used` times."
+def _drawn(self: Plan, pool: str, i: int, at: int) -> int:
+    "Samples drawn from `pool` before step `at` of phase `i`."
+    ended = [(j, self.starts[j+1] - self.starts[j]) for j in range(self.first, i)]
+    drawn = sum(self._samples(j, pool, n) for j, n in [*ended, (i, at)])
+    if not self.begins: return drawn
+    return drawn + self.begins.drawn(pool, self.sizes[pool]) - self._samples(self.first, pool, self.begins.done)
+
+@patch
+def _samples(self: Plan, i: int, pool: str, at: int) -> int:
+    "Samples that phase `i` draws from `pool` before its step `at`."
+    _, used = self._buckets(i, at)
     return sum(n*b.samples for n, b in zip(used, self.phases[i].buckets) if b.pool == pool)
 
 @patch
@@ -248,3 +296,18 @@ def _sample(self: Plan, pool: str, position: int) -> Sample:
     n = self.sizes[pool]
     epoch, at = divmod(position, n)
     return Sample(int(order(n, fold(self.seed, 'order', pool, epoch))[at]), fold(self.seed, 'train', pool, epoch, at))
+
+# %% ../../nbs/engine/00_plan.ipynb #a3bb3212
+@patch
+def place(self: Plan,
+    step: int,  # from 1, or from where this plan begins, to `total`
+) -> Place:
+    "Where the plan is before that step."
+    if self.begins and step == self.begins.step: return self.begins
+    last = self(step - 1)
+    i = self.phases.index(last.phase)
+    done, begun = last.phase_step + 1, self.begins if self.begins and i == self.first else None
+    passes = Fraction(done - begun.done if begun else done, self.steps_per_epoch(i))
+    used = {pool: self._drawn(pool, i, done) for pool in self.sizes}
+    passes = str(passes + Fraction(begun.epochs if begun else 0))
+    return Place(step, last.phase.name, done, passes, last.lr, used, self.sizes)
