@@ -21,6 +21,7 @@ class Chapter:
     config: dict[str, Any]       # as JSON has it
     data: dict[str, Any] = field(default_factory=dict)     # files by their place, and what is in them
     changed: list[str] = field(default_factory=list)       # what differs from the chapter before, a line each
+    place: dict[str, Any] | None = None                    # where the plan of the chapter before had led to
 
     @property
     def row(self) -> dict[str, Any]:

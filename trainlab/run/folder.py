@@ -245,7 +245,9 @@ def _turned(self: Run, data: dict[str, Any]) -> list[Chapter]:
     if not turn: return begun
     if turn.lasting or not (turn.longer or self.config.amend or self._forks(step)):
         raise RunError(refusal(turn, str(self.path), step))
-    return [c for c in begun if c.step < step] + [Chapter(step, said(self.config), data, turn.lines)]
+    state = self.start/'state.json'
+    place = json.loads(state.read_text()).get('place') if state.is_file() else None
+    return [c for c in begun if c.step < step] + [Chapter(step, said(self.config), data, turn.lines, place)]
 
 @patch
 def _forks(self: Run, step: int) -> bool:
