@@ -46,7 +46,7 @@ def fetched(
 
 # %% ../../nbs/callbacks/03_recording.ipynb #fc7ae0d1
 QUIET = ('kind', 'step', 'phase', 'bucket', 'epoch', 'batch_size', 'samples', 'seconds', 'eta_s', 'device',
-         'frames_used')
+         'frames_used', 'why')
 
 class Recording(Callback):
     "Writes metrics.jsonl and TensorBoard, and shows the view."
@@ -99,6 +99,7 @@ def fetch(self: Recording) -> None:
     self.rows, self.last = [], out[-1]
     self.points += [(r['step'], r['loss']) for r in out if r['kind'] == 'train']
     self.write(out)
+    for cb in learn.cbs: getattr(cb, 'seen', lambda rows: None)(out)
     self.show()
 
 @patch
@@ -116,7 +117,7 @@ def before_fit(self: Recording) -> None:
 # %% ../../nbs/callbacks/03_recording.ipynb #876abf51
 @patch
 def after_batch(self: Recording) -> None:
-    if self.learn.step <= self.learn.planned.step: return
+    if self.learn.step <= self.learn.planned.step or self.learn.skipped: return
     self.rows.append(StepRecord(self.learn))
     if len(self.rows) >= self.every or time.perf_counter() - self.fetched > 2: self.fetch()
 

@@ -32,6 +32,7 @@ class Saving(Callback):
         self.when, learn.control.save = time.monotonic(), False
         if self.saved == learn.step: return
         tensors, rest = learn.state()
+        for cb in learn.cbs: getattr(cb, 'before_save', lambda tensors: None)(tensors)
         texts = {'state.json': json.dumps(rest), 'config.yaml': self.home.yaml()}
         metrics = self.home.path/'metrics.jsonl'
         try: self.home.checkpoints.save(learn.step, tensors, texts, [metrics] if metrics.exists() else [])
@@ -76,7 +77,7 @@ def after_batch(self: Saving) -> None:
     stepped = self.every and learn.step % self.every == 0
     waited = self.minutes and time.monotonic() - self.when > 60*self.minutes
     asked = learn.control.save or learn.control.stop
-    if stepped or waited or asked or learn.step == learn.plan.total: self.save()
+    if (stepped or waited) and not learn.skipped or asked or learn.step == learn.plan.total: self.save()
     if learn.control.stop: self.stop()
 
 @patch
