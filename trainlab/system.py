@@ -18,9 +18,11 @@ from fastai.callback.core import Callback
 from fastcore.basics import patch
 from torch import nn
 from .callbacks.adapters import adapt, enter, itself, start, whole
+from .callbacks.audit import Audit, Trends
 from .callbacks.ema import EMA
 from .callbacks.familiar import RunLearner
-from .callbacks.phases import Phases, rehearse
+from .callbacks.guard import Guard
+from .callbacks.phases import Phases, frozen_names, rehearse
 from .callbacks.previews import Previews, drawn
 from .callbacks.recording import Recording
 from .callbacks.saving import Saving, follow
@@ -112,8 +114,9 @@ def learner(self: System,
     loss = self.loss(cfg, model)
     loader = Loader(cfg.plan({k: len(s) for k, s in train.items()}), train, cfg.workers, device, show=self.show)
     facts = dict(data.facts) | ({'objective': loss.name} if hasattr(loss, 'name') else {})
-    every = [Phases(enter), *([EMA(cfg.ema)] if cfg.ema else []), *self.callbacks(cfg, model), *cbs,
-             Recording(run, cfg.log_every, facts), *self._previews(run, data.valid),
+    every = [Phases(enter, frozen_names(model)), *([EMA(cfg.ema)] if cfg.ema else []), *self.callbacks(cfg, model),
+             *cbs, Recording(run, cfg.log_every, facts), *self._previews(run, data.valid),
+             Guard(run, cfg.max_bad_steps), Trends(), Audit(),
              Saving(run, cfg.save_every, cfg.save_minutes, cfg.save_epochs)]
     return RunLearner(
         loader, model, loss, FixedLoader(data.valid, 1, cfg.seed, device), self.optimizer(cfg, model), self.scores,

@@ -47,8 +47,12 @@ class Adversary(Callback):
     def after_step(self):
         if not self.acts: return
         grads = [p.grad for p in self.net.parameters() if p.grad is not None]
-        if self.learn.precision != 'fp16' or nn.utils.get_total_norm(grads).isfinite(): self.optimizer.step()
+        looked_at = self.learn.precision == 'fp16' or self.learn.device.type == 'cpu'   # where that waits for nothing
+        if not looked_at or nn.utils.get_total_norm(grads).isfinite(): self.optimizer.step()
         self.optimizer.zero_grad()
+
+    def after_batch(self):
+        if self.learn.skipped and self.acts: self.optimizer.zero_grad()
 
 # %% ../../nbs/callbacks/05_adversary.ipynb #8e81e22f
 @patch

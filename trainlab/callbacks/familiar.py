@@ -100,7 +100,7 @@ def lr_find(self: RunLearner,
     mine, rising = self.loader, Rising(start, end, steps)
     first = replace(self.plan.phases[0], until=steps, warmup=0, schedule='constant', min_lr=0.)
     plan = Plan([first], self.plan.sizes, self.plan.seed)
-    phases = [Phases(cb.enter) for cb in self.cbs if isinstance(cb, Phases)]
+    phases = [Phases(cb.enter, cb.frozen) for cb in self.cbs if isinstance(cb, Phases)]
     with untouched(self):
         loader = Loader(plan, mine.sources, mine.workers, mine.device)
         SeekableLearner(loader, self.model, self.loss_func, opt_func=self.opt_func, precision=self.precision,

@@ -64,7 +64,7 @@ def last_lines(
 
 # %% ../../nbs/callbacks/03_recording.ipynb #f0c013d8
 QUIET = ('kind', 'step', 'phase', 'bucket', 'epoch', 'batch_size', 'samples', 'seconds', 'eta_s', 'device',
-         'frames_used')
+         'frames_used', 'why')
 
 class Recording(Callback):
     "Writes metrics.jsonl and TensorBoard, and shows the view."
@@ -118,6 +118,7 @@ def fetch(self: Recording) -> None:
     self.points += [(r['step'], r['loss']) for r in out if r['kind'] == 'train']
     if len(self.points) > POINTS: self.points = self.points[::2]
     self.write(out)
+    for cb in learn.cbs: getattr(cb, 'seen', lambda rows: None)(out)
     self.show()
 
 @patch
@@ -135,7 +136,7 @@ def before_fit(self: Recording) -> None:
 # %% ../../nbs/callbacks/03_recording.ipynb #876abf51
 @patch
 def after_batch(self: Recording) -> None:
-    if self.learn.step <= self.learn.planned.step: return
+    if self.learn.step <= self.learn.planned.step or self.learn.skipped: return
     self.rows.append(StepRecord(self.learn))
     if len(self.rows) >= self.every or time.perf_counter() - self.fetched > 2: self.fetch()
 

@@ -36,6 +36,7 @@ class Saving(Callback):
         if self.saved == learn.step: return
         if self.anchor: self.anchors.add(learn.step)
         tensors, rest = learn.state()
+        for cb in learn.cbs: getattr(cb, 'before_save', lambda tensors: None)(tensors)
         texts = {'state.json': json.dumps(rest), 'config.yaml': self.home.yaml(), 'run.json': self.home.remembered()}
         metrics = self.home.path/'metrics.jsonl'
         try: self.home.checkpoints.save(learn.step, tensors, texts, [metrics] if metrics.exists() else [])
@@ -92,7 +93,8 @@ def after_batch(self: Saving) -> None:
     stepped = self.every and learn.step % self.every == 0
     waited = self.minutes and time.monotonic() - self.when > 60*self.minutes
     asked = learn.control.save or learn.control.stop
-    if stepped or waited or asked or self.passed() or self.anchor or learn.step == learn.plan.total: self.save()
+    due = stepped or waited or self.passed() or self.anchor
+    if due and not learn.skipped or asked or learn.step == learn.plan.total: self.save()
     if learn.control.stop: self.stop()
 
 @patch

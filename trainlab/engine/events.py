@@ -35,6 +35,7 @@ INSTEAD = dict(GradientAccumulation='gradient_accumulation', MixedPrecision='pre
                ReduceLROnPlateau='a phase with transition: loss_plateau', SaveModelCallback='save_every and keep',
                DistributedTrainer='the launcher', ProgressCallback='the panel, which every run has',
                Recorder='the records, which every run has: learn.recorder', LRFinder='learn.lr_find()',
+               TerminateOnNaNCallback='max_bad_steps: what is not finite is left out, so many in a row end the run',
                ShortEpochCallback='steps, and preview_every for the length of an epoch',
                GatherPredsCallback='learn.get_preds()', FetchPredsCallback='learn.get_preds()')
 

@@ -40,7 +40,7 @@ class StepLearner(EventLearner):
         self.device, self.precision, self.clip = device, precision, clip
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == 'fp16')
         self.planned: Step | None = None
-        self.micro, self.step = 0, 0     # of the step under way; optimizer steps done
+        self.micro, self.step, self.skipped = 0, 0, ''   # of the step under way; steps done; why it is left out, if so
         self.step_loss, self.grad_norm, self.terms, self.step_terms = None, None, {}, {}
         autocast(device, precision)
         super().__init__(*args, **kw)

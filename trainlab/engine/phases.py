@@ -206,6 +206,8 @@ class TrainFields(RunConfig, defaults=dict(name='train')):
     weight_decay: float = setting(0., 'of AdamW', 'training', ge=0)
     clip: float = setting(1., 'largest gradient norm; 0: not clipped', 'training', ge=0)
     ema: float = setting(.998, 'decay of the averaged weights a step; 0: none', 'training', ge=0, lt=1)
+    max_bad_steps: int = setting(10, 'steps in a row left out because their loss or gradient is not finite, that end '
+                                 'the run', 'training', True, ge=1)
     precision: Literal['fp32', 'bf16', 'fp16'] = setting('bf16', 'of the forward pass: fp32 | bf16 | fp16', 'training')
     checkpointing: bool = setting(False, 'recompute activations in the backward pass: less memory, more time',
                                   'training')
