@@ -2,9 +2,11 @@
 
     python tests/killing.py --kills 200 --during-save 50
     python tests/killing.py --what vae --kills 100 --during-save 20
+    python tests/killing.py --what chapters --kills 100 --during-save 20
 
 `formats` is a small net on two formats; `vae` is a video VAE over phases that end by a plateau, by epochs and by steps,
-with other sizes, lengths and accumulation in each, from an adapter to the whole model, and a PatchGAN from step 11 on.
+with other sizes, lengths and accumulation in each, from an adapter to the whole model, and a PatchGAN from step 11 on;
+`chapters` is a run that ends, goes on with other phases, rates and batches, and is forked in the middle of that.
 
 Attempts are forked from a process that has imported everything and run nothing, so each one starts in milliseconds;
 SIGKILL ends them. Every finished run must equal the uninterrupted one bit for bit: losses and rates of all steps,
@@ -45,7 +47,7 @@ def begun(root: str, name: str) -> None:
 
 def train(root: str, name: str, what: str, *kind) -> Run:
     torch.set_num_threads(1)
-    return dict(formats=train_formats, vae=train_vae)[what](root, name, *kind)
+    return dict(formats=train_formats, vae=train_vae, chapters=train_chapters)[what](root, name, *kind)
 
 
 def train_vae(root: str, name: str, workers: int, accumulation: int, precision: str) -> Run:
@@ -79,6 +81,18 @@ def train_formats(root: str, name: str, workers: int, accumulation: int, precisi
               dict(name='large', steps=STEPS - 50, share=dict(large=1.), batch_size=3, gradient_accumulation=accumulation, lr=1e-3)]
     begun(root, name)
     return formats.train(configure(Config, dict(name=name, root=root, phases=phases, workers=workers, precision=precision)))
+
+
+def train_chapters(root: str, name: str, workers: int, accumulation: int, precision: str) -> Run:
+    "A run that ends, goes on with other phases, rates and batches, and is forked at a step of that."
+    begun(root, name)
+    mixed = dict(name='mixed', steps=30, share=dict(small=.6, large=.4), batch_size=dict(small=4, large=2), gradient_accumulation=dict(small=accumulation), lr=1e-2, warmup=5)
+    more = [mixed | dict(steps=45, lr=3e-3, batch_size=dict(small=2, large=3)), dict(name='large', transition='epoch', epochs=3., share=dict(large=1.), batch_size=3)]
+    told = lambda **kw: configure(Config, dict(root=root, workers=workers, precision=precision, anchor_every=20, keep=2) | kw)
+    trunk = told(name=f'{name}_trunk', phases=[mixed])
+    if len(Run(trunk).chapters) < 2: formats.train(trunk)
+    formats.train(told(name=trunk.name, phases=more, ema=.8, amend=True))
+    return formats.train(told(name=name, fork_from=f'{root}/{trunk.name}@40', phases=[more[0], more[1] | dict(epochs=4., lr=1e-4)], ema=.8))
 
 
 def attempt(args: tuple, pipe: int | None = None) -> int:
@@ -126,7 +140,9 @@ def bad(root: str) -> int:
     return sum(len(files) for at, files, _ in os.walk(root) if os.path.basename(at) == 'bad')
 
 
-def newest(root: str, name: str) -> int: return max(Run(RunConfig(name=name, root=root)).checkpoints.steps(), default=0)
+def newest(root: str, name: str) -> int:
+    "The step of the newest checkpoint; of a fork, steps of its trunk are counted in."
+    return sum(max(Run(RunConfig(name=n, root=root)).checkpoints.steps(), default=0) for n in (name, f'{name}_trunk'))
 
 
 def at_random(root: str, args: tuple, rng: random.Random, seconds: float, most: int) -> int:
@@ -162,7 +178,7 @@ def during_saves(root: str, args: tuple, rng: random.Random, most: int) -> int:
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--what', choices=('formats', 'vae'), default='formats')
+    p.add_argument('--what', choices=('formats', 'vae', 'chapters'), default='formats')
     p.add_argument('--kills', type=int, default=20); p.add_argument('--during-save', type=int, default=5); p.add_argument('--seed', type=int, default=0)
     opt = p.parse_args()
     rng, kinds = random.Random(opt.seed), list(itertools.product((opt.what,), (0, 2), (1, 2), ('fp32', 'bf16')))

@@ -14,6 +14,11 @@ def test_some_kills(script): check(script('killing.py', '--kills', 20, '--during
 
 def test_some_kills_of_a_curriculum(script): check(script('killing.py', '--what', 'vae', '--kills', 8, '--during-save', 3), 8, 3)
 
+def test_some_kills_of_chapters_and_a_fork(script): check(script('killing.py', '--what', 'chapters', '--kills', 8, '--during-save', 3), 8, 3)
+
+@pytest.mark.slow
+def test_many_kills_of_chapters_and_forks(script): check(script('killing.py', '--what', 'chapters', '--kills', 100, '--during-save', 20, timeout=3600), 100, 20)
+
 @pytest.mark.slow
 def test_many_kills(script): check(script('killing.py', '--kills', 200, '--during-save', 50, timeout=3600), 200, 50)
 
