@@ -45,13 +45,6 @@ class Files:
     def name(self, path: Path) -> str: return self.names[path]
 
     @cached_property
-    def contents(self) -> dict[str, dict[str, str]]:
-        "Stand-in."
-        return dict(train={self.place(p): str(p.stat().st_size) for p in self.train}, valid={self.place(p): str(p.stat().st_size) for p in self.valid})
-
-    def reordered(self, known): return self
-
-    @cached_property
     def fingerprint(self) -> str:
         "16 hex digits that change when a file is added, removed, renamed, grows or is held out."
         rows = [f'{self.place(p)}/{q.name} {q.stat().st_size} {part}'
