@@ -76,18 +76,19 @@ class Config(TrainConfig, defaults=dict(name='audio_vae', steps=700, batch_size=
 # %% ../../nbs/audio_vae/03_train.ipynb #1cda1b61
 def files(cfg: Config) -> Files:
     "The sounds there are."
-    return list_sounds(cfg.data, cfg.valid)
+    return list_sounds(cfg.data, cfg.valid, cfg.hold_out, cfg.seed)
 
 def splits(cfg: Config, found: Files) -> tuple[list[Track], list[Track]]:
     "Tracks to train on, and to validate on."
     if not found: return tuple(built_in(cfg.sample_rate, cfg.channels, part) for part in ('train', 'valid'))
-    return split(found, tracks(found, cfg.sample_rate, cfg.channels), cfg.hold_out, cfg.seed)
+    every = tracks(found, cfg.sample_rate, cfg.channels, bad_files=getattr(cfg, 'bad_files', 'stop'))
+    return split(found, every, cfg.hold_out)
 
 def data(cfg: Config, files: Files) -> Data:
     "What to train on, and what to judge by."
     train, held = splits(cfg, files)
     sources = {k: SoundSource(train, round(s*train[0].rate), cfg.level) for k, s in cfg.curriculum.shapes.items()}
-    return Data(sources, WholeSounds(held, level=cfg.level), data_facts(train, held))
+    return Data(sources, WholeSounds(held, level=cfg.level), data_facts(train, held, files))
 
 def model(cfg: Config, facts: Mapping[str, Any]) -> AudioVAE:
     "The model that the config describes, for the rate of the data, with its first weights."

@@ -13,9 +13,9 @@ import numpy as np, torch
 from pydantic import model_validator
 from torch import Tensor
 from ..engine.phases import PhaseConfig
-from ..media.clips import Clip, Files, check_clips, side_of, train_clips, valid_clips
+from ..media.clips import Clip, Files, check_clip, facts, side_of, train_clips, usable, valid_clips
 from ..media.frames import uniform_frames
-from ..media.video import MediaError, Video, probe
+from ..media.video import MediaError, Video
 from ..run.config import setting
 
 # %% ../../nbs/video_vae/00_data.ipynb #48b598b2
@@ -67,14 +67,22 @@ class VideoSource:
 
     def __len__(self): return len(self.items)
 
-    def item(self, index: int, rng: np.random.Generator) -> tuple[Tensor]:
-        "(3, t, h, w) uint8"
+    def describe(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        "What an item is made of: neighbours of a file, decoded so large, a square (pixels), whether it is mirrored."
         which, at = self.items[index]
         clip, r = self.clips[which], self.resolution
         start = clip.window(at, self.frames, at + int(rng.integers(STRIDE)))
         y, x = (int(rng.integers(s - r + 1)) for s in (clip.height, clip.width))
-        cut = clip[start:start + self.frames][:, y:y + r, x:x + r]
-        if self.flip and rng.integers(2): cut = cut[:, :, ::-1]
+        return dict(file=clip.name, frames=clip.numbers(range(start, start + self.frames)),
+                    decoded=[clip.height, clip.width], top=y, left=x, height=r, width=r,
+                    mirrored=bool(self.flip and rng.integers(2)))
+
+    def item(self, index: int, rng: np.random.Generator) -> tuple[Tensor]:
+        "(3, t, h, w) uint8"
+        clip, said = self.clips[self.items[index][0]], self.describe(index, rng)
+        start, y, x, r = clip.places(said['frames'][:1])[0], said['top'], said['left'], self.resolution
+        cut = clip[start:start + self.frames, y:y + r, x:x + r]
+        if said['mirrored']: cut = cut[:, :, ::-1]
         return torch.from_numpy(cut.transpose(3, 0, 1, 2).copy()),
 
 # %% ../../nbs/video_vae/00_data.ipynb #5db924ab
@@ -100,7 +108,7 @@ class ValidationClips:
         "(3, t, h, w) uint8"
         clip, start = self.items[index]
         r, y, x = self.resolution, (clip.height - self.resolution)//2, (clip.width - self.resolution)//2
-        cut = clip[start:start + self.frames][:, y:y + r, x:x + r]
+        cut = clip[start:start + self.frames, y:y + r, x:x + r]
         return torch.from_numpy(cut.transpose(3, 0, 1, 2).copy()),
 
 # %% ../../nbs/video_vae/00_data.ipynb #42d8d914
@@ -133,13 +141,16 @@ def sources(
     hold_out: float = .1,                    # share of each clip, at its end, kept where no file is held out whole
     side: int = 256,                         # samples that are smaller are cut from pictures with this shorter side
     longest: int = 0,                        # frames of the longest sample that is validated on, if that is longer
+    bad_files: str = 'stop',                 # stop | skip, see `all_good`
+    judged: int = 0,                         # pixels a side of a sample that is validated on
 ) -> dict[str, VideoSource]:
-    "What a run trains on, one source a bucket."
+    "What a run trains on, one source a bucket, in the order of the files."
     longest, largest = max(longest, *(t for _, t in shapes.values())), max(r for r, _ in shapes.values())
-    check_clips(map(probe, files.train), longest, largest)
+    files = usable(files, partial(check_clip, frames=longest, resolution=max(largest, 0 if files.valid else judged)),
+                   partial(check_clip, frames=longest, resolution=judged), bad_files)
     size = lambda r: partial(sized, resolution=r, side=side)
-    cut = {r: fitting(files, train_clips(files, longest, most, hold_out, size=size(r)), r, longest)
-           for r in dict.fromkeys(r for r, _ in shapes.values())}
+    clips = lambda r: train_clips(files, longest, most, hold_out, size=size(r), bad_files=bad_files)
+    cut = {r: fitting(files, clips(r), r, longest) for r in dict.fromkeys(r for r, _ in shapes.values())}
     return {name: VideoSource(cut[r], r, t) for name, (r, t) in shapes.items()}
 
 # %% ../../nbs/video_vae/00_data.ipynb #b27577ff
@@ -151,17 +162,22 @@ def validation(
     side: int = 256,
     longest: int = 0,      # frames of the longest sample that is trained on
     windows: int = 2,      # of each clip
+    bad_files: str = 'stop',
+    largest: int = 0,      # pixels a side of the largest sample that is trained on
 ) -> ValidationClips:
     "What a run is judged by, never trained on."
     longest = max(longest, frames)
-    check_clips(map(probe, files.valid or files.train), longest, resolution)
+    trained = largest if files.valid else max(largest, resolution)
+    files = usable(files, partial(check_clip, frames=longest, resolution=trained),
+                   partial(check_clip, frames=longest, resolution=resolution), bad_files)
     size = partial(sized, resolution=resolution, side=side)
-    clips = valid_clips(files, frames, windows, longest, hold_out, size=size)
+    clips = valid_clips(files, frames, windows, longest, hold_out, size=size, bad_files=bad_files)
     return ValidationClips(fitting(files, clips, resolution, frames), resolution, frames, windows)
 
 def data_facts(
-    found: Mapping[str, VideoSource],  # what `sources` gave
-) -> dict[str, int]:
-    "Files and frames of a run's data, for its records."
-    clips = next(iter(found.values())).clips
-    return dict(files=len(clips), frames_used=sum(map(len, clips)), frames_total=sum(c.total for c in clips))
+    found: Mapping[str, VideoSource],      # what `sources` gave
+    files: Files | None = None,            # of which
+    judge: ValidationClips | None = None,  # what `validation` gave
+) -> dict[str, Any]:
+    "Files and frames of a run's data, for its records; and what was left out."
+    return facts(next(iter(found.values())).clips, files, judge.clips if judge else ())

@@ -106,10 +106,12 @@ def data(cfg: Config, files: Files) -> Data:
     "What to train on, and what to judge by."
     shapes, last = cfg.curriculum.shapes, cfg.curriculum.phases[-1]
     frames = cfg.valid_frames or last.max_frames
-    common = dict(hold_out=cfg.hold_out, side=cfg.side, longest=max(frames, *(t for _, t in shapes.values())))
-    train = sources(files, shapes, cfg.max_frames, **common)
-    valid = validation(files, cfg.valid_resolution or last.resolution, frames, **common)
-    return Data(train, valid, data_facts(train))
+    resolution, largest = cfg.valid_resolution or last.resolution, max(r for r, _ in shapes.values())
+    common = dict(hold_out=cfg.hold_out, side=cfg.side, longest=max(frames, *(t for _, t in shapes.values())),
+                  bad_files=getattr(cfg, 'bad_files', 'stop'))
+    train = sources(files, shapes, cfg.max_frames, **common, judged=resolution)
+    valid = validation(files, resolution, frames, **common, largest=largest)
+    return Data(train, valid, data_facts(train, files, valid))
 
 def model(cfg: Config, facts: Mapping[str, Any]) -> nn.Module:
     "The model that the config describes, with its first weights."

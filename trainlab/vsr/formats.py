@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['scale', 'FORMATS', 'CATEGORIES', 'DEGRADATIONS', 'PICTURES', 'DataError', 'Format', 'choose', 'check_frames',
-           'pictures_in', 'size_of', 'check_stack', 'matched', 'tree_pairs']
+           'pictures_in', 'size_of', 'check_stack', 'matched', 'tree_pairs', 'data_kind']
 
 # %% ../../nbs/vsr/01_formats.ipynb #fb220e93
 import difflib
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from PIL import Image
-from ..media.video import MediaError
+from ..media.files import all_good
+from ..media.video import MediaError, picture_size
 from .degrade import bicubic_down, blur_down
 
 # %% ../../nbs/vsr/01_formats.ipynb #39f85179
@@ -70,11 +70,8 @@ def pictures_in(folder: Path) -> dict[str, Path]:
 
 def size_of(path: Path) -> tuple[int, int]: # width, height
     "The size of a picture, from the header alone."
-    try:
-        with Image.open(path) as im: return im.size
-    except OSError as e:
-        raise DataError(f'{path}: cannot be read as a picture ({e}). '
-                        'Make it again, or remove it and its partner.') from e
+    try: return picture_size(path)
+    except MediaError as e: raise DataError(f'{e} If it is taken out, so must be its partner.') from e
 
 def check_stack(path: Path, name: str, frames: int) -> None:
     "Is this `frames` low-resolution frames of that format, one above the other?"
@@ -110,13 +107,31 @@ def tree_pairs(
     learn: Path,  # <data>/<category>/Learn
     name: str,    # format
     frames: int,  # low-resolution frames a sample
+    bad_files: str = 'stop',  # stop | skip, see `all_good`
 ) -> list[tuple[Path, Path]]: # (lr path, gt path), sorted
     "All pairs of one format, each checked."
     f = choose('format', name, FORMATS)
     gt, lr = matched(learn, name, frames)
-    for k in gt:
+    def pair(k):
         check_stack(lr[k], name, frames)
         w, h = size_of(gt[k])
-        if (w, h) != (f.width, f.height): raise DataError(
-            f'{gt[k]}: {w}x{h}, but {name} is {f.width}x{f.height}. Remove it, or put it into its own format.')
-    return [(lr[k], gt[k]) for k in gt]
+        if (w, h) == (f.width, f.height): return lr[k], gt[k]
+        raise DataError(f'{gt[k]}: {w}x{h}, but {name} is {f.width}x{f.height}. '
+                        'Remove it, or put it into its own format.')
+    return [*all_good([*gt], pair, bad_files).values()]
+
+# %% ../../nbs/vsr/01_formats.ipynb #06c3b906
+def data_kind(
+    data: Path | str,  # empty, a folder, a video
+    category: str,     # general, space or toon
+) -> str:              # 'builtin', 'tree' or 'videos'
+    "What kind of data this is."
+    folder = choose('category', category, CATEGORIES)
+    if not data: return 'builtin'
+    data = Path(data).expanduser()
+    if (data/folder/'Learn').is_dir(): return 'tree'
+    others = [c for c, f in CATEGORIES.items() if (data/f).is_dir()]
+    if others: raise DataError(
+        f'{data}: no {folder}/Learn for category {category}; there is {", ".join(others)}. Choose that category, '
+        'or make this one with prepare().')
+    return 'videos'

@@ -111,10 +111,11 @@ def files(cfg: Config) -> Files:
 
 def data(cfg: Config, files: Files) -> Data:
     "What to train on, and what to judge by."
-    common = dict(category=cfg.category, frames=cfg.frames, degradation=cfg.degradation, hold_out=cfg.hold_out)
-    train = sources(files, **common, max_frames=cfg.max_frames, formats=cfg.formats or None, crop=cfg.crop,
-                    stills=cfg.stills)
-    return Data(train, validation(files, **common), data_facts(train))
+    common = dict(category=cfg.category, frames=cfg.frames, degradation=cfg.degradation, hold_out=cfg.hold_out,
+                  crop=cfg.crop, bad_files=getattr(cfg, 'bad_files', 'stop'))
+    train = sources(files, **common, max_frames=cfg.max_frames, formats=cfg.formats or None, stills=cfg.stills)
+    valid = validation(files, **common)
+    return Data(train, valid, data_facts(train, files, valid))
 
 def model(cfg: Config, facts: Mapping[str, Any]) -> nn.Module:
     "The model that the config describes, with its first weights."

@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['MARGIN', 'FASTEST', 'SHAKE', 'CUT', 'degrade_windows', 'pan', 'window_of', 'texture', 'best_place', 'flipped',
-           'draw_windows', 'check_crops', 'as_pair', 'whole_pair', 'ClipSource']
+           'cut_windows', 'choose_windows', 'halved', 'fits', 'check_crops', 'as_pair', 'whole_pair', 'ClipSource']
 
 # %% ../../nbs/vsr/02_windows.ipynb #d9ae85d3
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 import numpy as np, torch
+from fastcore.basics import patch
 from torch import Tensor
-from ..media.clips import Clip
+from ..media.clips import Clip, check_clip
+from ..media.video import Video
 from .degrade import blocks, cubic_taps, gauss_taps
 from .formats import DEGRADATIONS, DataError, check_frames, choose, scale
 
@@ -99,23 +102,50 @@ def _steps(x: np.ndarray) -> np.ndarray:
     "Mean difference between neighbouring frames of (t, h, w, c), on every 6th pixel."
     return np.abs(np.diff(x[:, ::6, ::6].astype(np.int16), axis=0)).mean((1, 2, 3))
 
-def draw_windows(
+def cut_windows(
+    clip: Clip,
+    which: Sequence[int],   # (t,) its frames
+    places: np.ndarray,     # (t, 2) y, x
+    size: int,              # truth pixels of a side
+) -> np.ndarray:            # (t, size + 12, size + 12, 3) uint8
+    "A window of each frame."
+    top = max(int(places[:, 0].min()) - MARGIN, 0)          # no more is read than the rows that are needed
+    bottom = int(places[:, 0].max()) + size + MARGIN
+    rows = {j: clip[j, top:bottom] for j in dict.fromkeys(which)}
+    return np.stack([window_of(rows[j], y - top, x, size) for j, (y, x) in zip(which, places.tolist())])
+
+def choose_windows(
     clip: Clip, i: int,            # its frame in the middle
     t: int, size: int,             # frames, truth pixels of a side
     stills: float,                 # share of stills
     rng: np.random.Generator,
-) -> np.ndarray:                   # (t, size + 12, size + 12, 3) uint8
+) -> tuple[list[int], np.ndarray]: # (t,) its frames, and (t, 2) where their windows begin
     "The same place in `t` neighbours, or `t` places in one still."
     room = np.array([clip.height, clip.width]) - size
     still, move, tries = rng.random() < stills, pan(rng, t, room//2), rng.random((3, 2))
     if not still:
-        which = clip.around(i, t)
-        place = best_place(clip[which[t//2]], (tries*(room + 1)).astype(int), size)
-        x = np.stack([window_of(clip[j], *place, size) for j in which])
-        if _steps(x).max() < CUT: return x
-    low, high, frame = -move.min(0), room - move.max(0), clip[i]                  # the pan stays inside the frame
-    place = best_place(frame, low + (tries*(high - low + 1)).astype(int), size)
-    return np.stack([window_of(frame, *p, size) for p in place + move])
+        which = clip.around(i, t).tolist()
+        places = best_place(clip[which[t//2]], (tries*(room + 1)).astype(int), size)[None].repeat(t, 0)
+        if _steps(cut_windows(clip, which, places, size)).max() < CUT: return which, places
+    low, high = -move.min(0), room - move.max(0)                                  # the pan stays inside the frame
+    return [i]*t, best_place(clip[i], low + (tries*(high - low + 1)).astype(int), size) + move
+
+# %% ../../nbs/vsr/02_windows.ipynb #cf742f8e
+def halved(video: Video) -> dict[str, int]:
+    "How large to decode: half of what has 720 lines or more, whose finest lines say little."
+    return dict(shrink=2 if video.height >= 720 else 1)
+
+def fits(
+    video: Video,
+    frames: int,  # low-resolution frames a sample
+    crop: int,    # low-resolution pixels; 0: whole frames
+) -> Video:
+    "The same, if samples can be cut from it."
+    check_clip(video, frames)
+    h, w = (s//halved(video)['shrink']//scale for s in (video.height, video.width))
+    if crop <= min(h, w): return video
+    raise DataError(f'{video.path}: a crop of {crop} does not fit into its {w}x{h} low resolution. '
+                    f'Lower crop to {min(h, w)//8*8 or min(h, w)}, or leave the clip out.')
 
 # %% ../../nbs/vsr/02_windows.ipynb #ed5a7eb6
 def check_crops(
@@ -174,16 +204,37 @@ class ClipSource:
 
     def __len__(self): return int(self.ends[-1])
 
-    def item(self,
-        index: int,                  # which frame is the truth, 0 to len - 1
-        rng: np.random.Generator,    # decides everything else
-    ) -> tuple[Tensor, Tensor]:      # lr (t, 3, h, w), gt (3, 3h, 3w) uint8
-        "One training pair, a pure function of its arguments."
+    def at(self, index: int) -> tuple[Clip, int]:
+        "The clip that an item is cut from, and its frame in the middle."
         k = int(np.searchsorted(self.ends, index, side='right'))
-        clip, t = self.clips[k], self.frames
-        i = index - int(self.ends[k]) + len(clip)
-        if not self.crop: return whole_pair(clip, clip.around(i, t), self.degradation)
-        x = draw_windows(clip, i, t, self.crop*scale, self.stills, rng)  # (t, H + 12, W + 12, 3)
-        how, order = (int(rng.integers(8)), rng.choice([1, -1])) if self.augment else (0, 1)
-        lr = flipped(degrade_windows(x, self.degradation, (how << 1 & 2, how & 2)), how)[::order]
-        return as_pair(lr, flipped(x[t//2, MARGIN:-MARGIN, MARGIN:-MARGIN], how))
+        return self.clips[k], index - int(self.ends[k]) + len(self.clips[k])
+
+# %% ../../nbs/vsr/02_windows.ipynb #8aa882ed
+@patch
+def describe(self: ClipSource,
+    index: int,                # which frame is the truth, 0 to len - 1
+    rng: np.random.Generator,  # decides everything else
+) -> dict[str, Any]:           # plain numbers and lists of them
+    "What an item is made of: frames of the file, a window in each (truth pixels), how they are flipped."
+    (clip, i), t, size = self.at(index), self.frames, self.crop*scale
+    if not size:
+        whole = dict(top=[0]*t, left=[0]*t, height=clip.height, width=clip.width, flip=0, backwards=False)
+        return dict(file=clip.name, frames=clip.numbers(clip.around(i, t))) | whole
+    which, places = choose_windows(clip, i, t, size, self.stills, rng)
+    how, order = (int(rng.integers(8)), int(rng.choice([1, -1]))) if self.augment else (0, 1)
+    return dict(file=clip.name, frames=clip.numbers(which), top=places[:, 0].tolist(), left=places[:, 1].tolist(),
+                height=size, width=size, flip=how, backwards=order < 0)
+
+@patch
+def item(self: ClipSource,
+    index: int,                  # this and the next as in `describe`
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor]:      # lr (t, 3, h, w), gt (3, 3h, 3w) uint8
+    "One training pair, a pure function of its arguments."
+    (clip, _), said = self.at(index), self.describe(index, rng)
+    which, how = clip.places(said['frames']), said['flip']
+    if not self.crop: return whole_pair(clip, which, self.degradation)
+    x = cut_windows(clip, which, np.transpose([said['top'], said['left']]), said['height'])  # (t, H+12, W+12, 3)
+    lr = flipped(degrade_windows(x, self.degradation, (how << 1 & 2, how & 2)), how)
+    if said['backwards']: lr = lr[::-1]
+    return as_pair(lr, flipped(x[len(x)//2, MARGIN:-MARGIN, MARGIN:-MARGIN], how))
