@@ -3,6 +3,9 @@
     python tests/killing.py --kills 200 --during-save 50
     python tests/killing.py --what vae --kills 100 --during-save 20
     python tests/killing.py --what chapters --kills 100 --during-save 20
+    python tests/killing.py --what chapters --kills 0 --during-save 0 --operations 100
+
+`--operations` kills just before the n-th time that a file of the runs is opened, made, renamed or removed.
 
 `formats` is a small net on two formats; `vae` is a video VAE over phases that end by a plateau, by epochs and by steps,
 with other sizes, lengths and accumulation in each, from an adapter to the whole model, and a PatchGAN from step 11 on;
@@ -13,6 +16,8 @@ SIGKILL ends them. Every finished run must equal the uninterrupted one bit for b
 weights, optimizer, averaged weights.
 """
 import argparse, itertools, json, os, random, signal, sys, tempfile, time
+from functools import lru_cache
+from pathlib import Path
 import numpy as np, torch
 from torch import nn
 from trainlab.engine.learner import SeekableLearner
@@ -95,7 +100,22 @@ def train_chapters(root: str, name: str, workers: int, accumulation: int, precis
     return formats.train(told(name=name, fork_from=f'{root}/{trunk.name}@40', phases=[more[0], more[1] | dict(epochs=4., lr=1e-4)], ema=.8))
 
 
-def attempt(args: tuple, pipe: int | None = None) -> int:
+TOUCHES = ('open', 'os.rename', 'os.mkdir', 'os.rmdir', 'os.remove', 'os.truncate', 'shutil.copyfile')
+
+
+def count_down(root: str, left: int) -> None:
+    "Be killed just before the files under `root` are touched for the `left`-th time; with 0, write down how often they were."
+    touched = 0
+    def hook(event, args):
+        nonlocal touched
+        if event not in TOUCHES or not str(args[0]).startswith(root): return
+        touched += 1
+        if touched == left: os.kill(os.getpid(), signal.SIGKILL)
+        if not left: print(f'touched {touched}', file=sys.stderr)
+    sys.addaudithook(hook)
+
+
+def attempt(args: tuple, pipe: int | None = None, operation: int | None = None) -> int:
     "Fork a process that trains; its number. With a pipe, it says when a file of a checkpoint is about to be written."
     pid = os.fork()
     if pid: return pid
@@ -105,6 +125,7 @@ def attempt(args: tuple, pipe: int | None = None) -> int:
             real = checkpoint._write
             def told(path, content): os.write(pipe, b'.'); return real(path, content)
             checkpoint._write = told
+        if operation is not None: count_down(args[0] + os.sep, operation)
         train(*args)
         os._exit(0)
     except BaseException:
@@ -176,10 +197,36 @@ def during_saves(root: str, args: tuple, rng: random.Random, most: int) -> int:
         finally: os.close(out); os.close(into)
 
 
+def at_operations(root: str, args: tuple, rng: random.Random, touches: int, most: int) -> int:
+    "Train to the end under kills at the n-th touch of a file; how many there were."
+    for kills in itertools.count():
+        pid = attempt((root, *args), operation=rng.randrange(1, touches) if kills < most else 10**9)
+        _, status = os.waitpid(pid, 0)
+        if not status: return kills
+        if not os.WIFSIGNALED(status): raise SystemExit(f'an attempt failed by itself:\n{open(os.path.join(root, "attempts.log")).read()[-3000:]}')
+
+
+@lru_cache
+def touches(root: str, kind: tuple) -> int:
+    "How often a run touches its files, when it is left alone."
+    log = os.path.join(root, 'attempts.log')
+    before = os.path.getsize(log)
+    os.waitpid(attempt((root, f'counted_{kind}', *kind), operation=0), 0)
+    with open(log) as f:
+        f.seek(before)
+        return max(int(line.split()[1]) for line in f if line.startswith('touched '))
+
+
+def litter(root: str, name: str) -> list[str]:
+    "What kills left behind in finished runs."
+    found = [p for n in (name, f'{name}_trunk') for pattern in ('**/.saving*', '**/.model_*', '**/.step_*', '**/.run.json.*', '**/.config.yaml.*') for p in Path(root, n).glob(pattern)]
+    return [str(p) for p in found]
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--what', choices=('formats', 'vae', 'chapters'), default='formats')
-    p.add_argument('--kills', type=int, default=20); p.add_argument('--during-save', type=int, default=5); p.add_argument('--seed', type=int, default=0)
+    p.add_argument('--kills', type=int, default=20); p.add_argument('--during-save', type=int, default=5); p.add_argument('--operations', type=int, default=0); p.add_argument('--seed', type=int, default=0)
     opt = p.parse_args()
     rng, kinds = random.Random(opt.seed), list(itertools.product((opt.what,), (0, 2), (1, 2), ('fp32', 'bf16')))
     with tempfile.TemporaryDirectory() as root:
@@ -188,18 +235,19 @@ def main() -> None:
             while not ended(pid, root): time.sleep(.005)
             return time.monotonic() - began
         rng.shuffle(kinds)
-        count, saves, runs, wrong, seconds = 0, 0, 0, 0, {}
+        count, saves, touched, runs, wrong, left, seconds = 0, 0, 0, 0, 0, [], {}
         for n in itertools.count():
             kind = kinds[n % len(kinds)]
-            if count >= opt.kills and saves >= opt.during_save: break
+            if count >= opt.kills and saves >= opt.during_save and touched >= opt.operations: break
             if kind not in seconds: seconds[kind] = alone(kind)
             name = f'run_{n}'
             if count < opt.kills: count += at_random(root, (name, *kind), rng, seconds[kind], -(-opt.kills//len(kinds)))
+            elif touched < opt.operations: touched += at_operations(root, (name, *kind), rng, touches(root, kind), -(-opt.operations//len(kinds)))
             else: saves += during_saves(root, (name, *kind), rng, -(-opt.during_save//4))
-            runs += 1; wrong += not same(outcome(root, name), outcome(root, f'alone_{kind}'))
+            runs += 1; left += litter(root, name); wrong += not same(outcome(root, name), outcome(root, f'alone_{kind}'))
         damaged, begun = bad(root), [int(x) for x in open(os.path.join(root, 'begun.log'))]
-    print(json.dumps(dict(kills=count, kills_during_save=saves, runs=runs, kinds=len(seconds), different=wrong, damaged=damaged, continued=sum(b > 0 for b in begun))))
-    sys.exit(bool(wrong or damaged))
+    print(json.dumps(dict(kills=count, kills_during_save=saves, kills_at_operations=touched, litter=left, runs=runs, kinds=len(seconds), different=wrong, damaged=damaged, continued=sum(b > 0 for b in begun))))
+    sys.exit(bool(wrong or damaged or left))
 
 
 if __name__ == '__main__': main()

@@ -8,7 +8,7 @@ import math, tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from .callbacks.saving import Saving
 from .engine.device import autocast
 from .engine.loader import Loader, MicroBatches, seed_step
 from .engine.plan import Place, Plan, Step
-from .media.clips import Files
+from .media.files import Files
 from .run.chapters import Chapter, changed_files, in_force
 from .run.checkpoint import Checkpoints, read_checkpoint
 from .run.config import configure
@@ -55,10 +55,11 @@ class Past:
     @cached_property
     def files(self) -> Files:
         "The files of the chapter. Raises `RunError` if they are not what they were."
-        found, known = self.system.files(self.config), self.chapter.data.get('train', {})
-        found = found.reordered(known)
-        mine = replace(found, train=tuple(p for p in found.train if found.place(p) in known)) if known else found
-        wrong = changed_files(self.chapter.data, mine.contents) if self.chapter.data else []
+        known = self.chapter.data
+        found = self.system.files(self.config).reordered(known)
+        places = {place for part in known.values() for place in part}
+        mine = found.only(p for p in (*found.train, *found.valid) if found.place(p) in places) if places else found
+        wrong = changed_files(known, mine.contents) if known else []
         if wrong: raise RunError(f'The data of {self.home} is not what step {self.chapter.step} and those after it '
                                  'trained on:\n  ' + '\n  '.join(wrong[:12]))
         return mine

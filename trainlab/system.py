@@ -260,18 +260,23 @@ def train(self: System,
     self._refuse(run)
     lead = _lead(run)
     if lead: run = Run(self.train(*lead) and run.config.model_copy(update=dict(resume=True)))
-    files = self.files(run.config)
+    files = self.files(run.config).reordered(_known(run))
     with run.open(files.contents, choose_device(cfg.device), self.name):
         if run.finished and whole_model(run):
             say(f'{cfg.name} was finished on {run.finished}: there is nothing left to train.')
             return run
-        files = files.reordered(run.chapters[-1].data.get('train', {}))
         learn = self.learner(run.config, run, files, cbs)
         begun = self._begun(run, learn)
         with _told(run, learn, begun):
             if learn.device.type == 'cuda' and begun < learn.plan.total: rehearse(learn)
             self._finished(run, learn)
     return run
+
+def _known(run: Run) -> dict[str, Any]:
+    "The files that it has trained on by now, in their order."
+    if run.config.fork_from and not run.chapters:
+        return told_by(fork_source(run.config.fork_from, exact=False))['chapters'][-1]['data']
+    return run.chapters[-1].data if run.config.resume and run.chapters else {}
 
 @patch
 def _refuse(self: System, run: Run) -> None:
