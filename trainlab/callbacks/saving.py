@@ -32,7 +32,8 @@ class Saving(Callback):
         self.when, learn.control.save = time.monotonic(), False
         if self.saved == learn.step: return
         tensors, rest = learn.state()
-        for cb in learn.cbs: getattr(cb, 'before_save', lambda tensors: None)(tensors)
+        for cb in learn.cbs:
+            if hasattr(type(cb), 'before_save'): cb.before_save(tensors)
         texts = {'state.json': json.dumps(rest), 'config.yaml': self.home.yaml()}
         metrics = self.home.path/'metrics.jsonl'
         try: self.home.checkpoints.save(learn.step, tensors, texts, [metrics] if metrics.exists() else [])
