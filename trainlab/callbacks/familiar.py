@@ -5,7 +5,7 @@
 # %% ../../nbs/callbacks/08_familiar.ipynb #2fd8981a
 from __future__ import annotations
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -30,6 +30,17 @@ __all__ = ['PLANNED', 'TRAINED', 'ANSWERS', 'RunLearner', 'Sweep', 'Rising', 'un
 # %% ../../nbs/callbacks/08_familiar.ipynb #d28aa30d
 class RunLearner(SeekableLearner):
     "The learner of a run, with what people who know fastai reach for."
+    def validate(self,
+        ds_idx: int = 1,
+        dl: Any = None,                      # a loader; None: of the validation set
+        cbs: Sequence[Callback] | None = None,
+    ) -> dict[str, float]:
+        "Scores over `dl`, or over the validation set; nothing is written into the run's folder."
+        writing = [cb for cb in self.cbs if 'home' in vars(cb)]
+        for cb in writing: cb.run = False
+        try: return super().validate(ds_idx, dl, cbs)
+        finally:
+            for cb in writing: vars(cb).pop('run', None)
 
 # %% ../../nbs/callbacks/08_familiar.ipynb #3cb867fa
 @dataclass(frozen=True)
@@ -128,6 +139,7 @@ def show_batch(self: RunLearner,
     step: int = 0,  # which step's batch
 ) -> Any:
     "What a step trains on, as the system shows it."
+    if not self.loader.show: raise TypeError('This system draws no batch. Give it a show, (batch) -> picture.')
     return self.loader.show_batch(step=step)
 
 def joined(parts: list[Tensor]) -> Tensor | list[Tensor]:

@@ -78,7 +78,7 @@ def leave_out(self: Guard,
 
 @patch
 def after_backward(self: Guard) -> None:
-    if self.careful and self.learn.last_micro and not self.learn.step_loss.isfinite(): self.leave_out('loss')
+    if self.careful and self.learn.last_micro and not math.isfinite(self.learn.step_loss.item()): self.leave_out('loss')
 
 @patch
 def before_step(self: Guard) -> None:
@@ -86,7 +86,7 @@ def before_step(self: Guard) -> None:
     if not self.careful or learn.scaler.is_enabled(): return
     norm = learn.grad_norm
     if not learn.clip: norm = nn.utils.get_total_norm([p.grad for p in learn.model.parameters() if p.grad is not None])
-    if not norm.isfinite(): self.leave_out('gradient')
+    if not math.isfinite(norm.item()): self.leave_out('gradient')
 
 # %% ../../nbs/callbacks/09_guard.ipynb #eeb75c8d
 @patch

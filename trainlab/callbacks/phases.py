@@ -105,7 +105,7 @@ def apply(self: Phases, phase: Phase) -> None:
         enter = lambda model: self.enter(model, phase)
         enter(self.learn.model)
         for cb in self.learn.cbs:
-            if hasattr(cb, 'change'): cb.change(enter)
+            if hasattr(type(cb), 'change'): cb.change(enter)
     set_trainable(self.learn.model, phase.train, self.frozen)
     if self.own is not None: self.learn.loss_func.weights = self.own | dict(phase.loss_weights)
 

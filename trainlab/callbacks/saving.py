@@ -36,7 +36,8 @@ class Saving(Callback):
         if self.saved == learn.step: return
         if self.anchor: self.anchors.add(learn.step)
         tensors, rest = learn.state()
-        for cb in learn.cbs: getattr(cb, 'before_save', lambda tensors: None)(tensors)
+        for cb in learn.cbs:
+            if hasattr(type(cb), 'before_save'): cb.before_save(tensors)
         texts = {'state.json': json.dumps(rest), 'config.yaml': self.home.yaml(), 'run.json': self.home.remembered()}
         metrics = self.home.path/'metrics.jsonl'
         try: self.home.checkpoints.save(learn.step, tensors, texts, [metrics] if metrics.exists() else [])

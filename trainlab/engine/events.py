@@ -59,6 +59,10 @@ class EventLearner(Learner):
 
     def add_cb(self, cb: Callback | type) -> 'EventLearner':
         refuse(cb)
+        cb = cb() if isinstance(cb, type) else cb
+        if any(cb.name == other.name for other in self.cbs): raise ValueError(
+            f'Two callbacks are called {cb.name}: one of them would go on with the state of the other when a run is '
+            f'continued. Give one a class of its own: class Second({type(cb).__name__}): pass.')
         self._heard.clear()
         return super().add_cb(cb)
 

@@ -138,7 +138,7 @@ class Perceptual:
         self.features = Features('vgg16', weights, depth) if weights is not None else None
         self.name = f'vgg16:{self.features.weights}' if self.features else 'gradient'
 
-    def forward(self,
+    def __call__(self,
         x: Tensor,  # prediction (b, 3, h, w) in [0, 1]
         y: Tensor,  # truth, the same shape
     ) -> Tensor: # scalar
@@ -146,8 +146,6 @@ class Perceptual:
         if not self.features: return gradient_loss(x, y)
         with torch.no_grad(): truth = self.features(y)
         return torch.stack([(a - b).abs().mean() for a, b in zip(self.features(x), truth)]).mean()
-
-    __call__ = forward
 
 # %% ../../nbs/nn/04_perceptual.ipynb #62b47c4e
 class LPIPS(nn.Module):

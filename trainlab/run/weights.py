@@ -69,6 +69,24 @@ class Weights:
         return said.get('_class_name') or (said.get('architectures') or [''])[0]
 
 # %% ../../nbs/run/04_weights.ipynb #d2b4d390
+def _base(path: Path) -> str | None:
+    return json.loads((path/'adapter_config.json').read_text()).get('base_model_name_or_path')
+
+@patch(as_prop=True)
+def base(self: Weights) -> str:
+    "What an adapter belongs to."
+    said, chain = _base(self.path), [self.path.resolve()]
+    while said and (Path(said).expanduser()/'adapter_config.json').is_file():
+        chain.append(Path(said).expanduser().resolve())
+        if chain[-1] in chain[:-1]: raise RunError(
+            f'{self.source} is an adapter that leads back to itself: {" -> ".join(map(str, chain))}. Write what it '
+            'belongs to, a model, into base_model_name_or_path of its adapter_config.json.')
+        said = _base(chain[-1])
+    if said := _base(self.path): return said
+    raise RunError(f'{self.source} is an adapter that does not say what it belongs to. Save it with base=, or write '
+                   'base_model_name_or_path into its adapter_config.json.')
+
+# %% ../../nbs/run/04_weights.ipynb #01f3dac1
 @patch
 def config(self: Weights) -> dict[str, Any]:
     "What the source was made with: a run's config, or the settings of a model of diffusers or transformers."
@@ -78,14 +96,6 @@ def config(self: Weights) -> dict[str, Any]:
     places = [p/'config.yaml' for p in (self.path/'model', self.path, *checkpoints)]
     path = next((p for p in places if p.is_file()), None)
     return read_yaml(path) if path else {}
-
-@patch(as_prop=True)
-def base(self: Weights) -> str:
-    "What an adapter belongs to."
-    said = json.loads((self.path/'adapter_config.json').read_text()).get('base_model_name_or_path')
-    if said: return said
-    raise RunError(f'{self.source} is an adapter that does not say what it belongs to. Save it with base=, or write '
-                   'base_model_name_or_path into its adapter_config.json.')
 
 @patch
 def tensors(self: Weights) -> dict[str, Tensor]:
