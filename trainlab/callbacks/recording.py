@@ -156,6 +156,7 @@ def after_validate(self: Recording) -> None:
 @patch
 def after_fit(self: Recording) -> None:
     self.fetch()
+    with self.path.open('ab') as f: os.fsync(f.fileno())   # before anybody says that the run is finished
     if self.board: self.board.close()
     stop, self.board = self.learn.control.stop, None
     again = f'stopped by {stop}: run the same again to continue from step {self.learn.step}'

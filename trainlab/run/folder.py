@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['write_text', 'now', 'found', 'RunError', 'locked', 'Run', 'step_of', 'fork_source', 'told_by', 'rows_of', 'inline',
-           'Pictures']
+__all__ = ['PACKAGES', 'write_text', 'now', 'processor', 'accelerator', 'found', 'RunError', 'locked', 'Run', 'step_of',
+           'fork_source', 'told_by', 'rows_of', 'inline', 'Pictures']
 
 # %% ../../nbs/run/03_folder.ipynb #e89a77b7
 def write_text(path: Path, text: str) -> None:
@@ -53,13 +53,34 @@ def _git() -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 # %% ../../nbs/run/03_folder.ipynb #897cf5a6
+PACKAGES = 'numpy', 'fastai', 'av', 'pillow', 'soxr', 'soundfile', 'peft', 'diffusers', 'transformers'
+
+def processor() -> dict[str, str]:
+    "The kind of processor, and which of its instructions are used."
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text().splitlines() if info.exists() else []
+    said = dict(reversed([(k.strip(), v.strip()) for k, _, v in (x.partition(':') for x in lines)]))   # of the first
+    wide = sorted(x for x in said.get('flags', '').split() if x.startswith(('avx', 'amx', 'fma', 'f16c')))
+    limit = os.environ.get('ONEDNN_MAX_CPU_ISA') or os.environ.get('DNNL_MAX_CPU_ISA') or ''
+    return dict(processor=said.get('model name') or platform.processor() or platform.machine(),
+                instructions=' '.join(wide), onednn_limit=limit, capability=torch.backends.cpu.get_cpu_capability())
+
+def accelerator(device: torch.device) -> dict[str, Any]:
+    "The GPU, and what decides how it computes."
+    if device.type != 'cuda': return {}
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    kernels = [k for k in ('flash', 'mem_efficient', 'math', 'cudnn') if getattr(cuda, f'{k}_sdp_enabled')()]
+    return dict(name=torch.cuda.get_device_name(device), cuda=torch.version.cuda, cudnn=cudnn.version(),
+                matmul=torch.get_float32_matmul_precision(), tf32=cudnn.allow_tf32, benchmark=cudnn.benchmark,
+                deterministic=cudnn.deterministic, attention=' '.join(kernels))
+
 def found(device: torch.device) -> dict[str, str | int]:
     "Everything that the bits of a step depend on, besides the config."
-    processor = platform.processor() or platform.machine()
-    return dict(device=device.type, name=torch.cuda.get_device_name(device) if device.type == 'cuda' else processor,
-                threads=torch.get_num_threads(), capability=torch.backends.cpu.get_cpu_capability(),
-                python=platform.python_version(), torch=torch.__version__, numpy=np.__version__,
-                fastai=version('fastai'), system=platform.system())
+    versions = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError): versions[name] = version(name)
+    return dict(device=device.type, threads=torch.get_num_threads(), **processor(), **accelerator(device),
+                python=platform.python_version(), torch=torch.__version__, **versions, system=platform.system())
 
 # %% ../../nbs/run/03_folder.ipynb #da3986b8
 class RunError(RuntimeError):
@@ -295,7 +316,8 @@ def open(self: Run,
 def _begin(self: Run, chapters: list[Chapter], here: dict[str, Any], system: str) -> None:
     info = self.info
     history, known = info.get('history', []), info.get('chapters', [])
-    changed = differences({k: history[-1].get(k) for k in here}, here) if history else []
+    was = {k: v for k, v in history[-1].items() if k in here} if history else {}
+    changed = differences(was, {k: here[k] for k in was})
     if changed: warnings.warn(f'{self.path.name} continues on something else than before, so not bit for bit: '
                               f'{", ".join(changed)}.', stacklevel=5)
     try: (self.path/'previews').mkdir(parents=True, exist_ok=True)
