@@ -19,6 +19,7 @@ from fastcore.basics import patch
 from torch import nn
 from .callbacks.adapters import adapt, enter, itself, start, whole
 from .callbacks.audit import Audit, Trends
+from .callbacks.best import Best
 from .callbacks.ema import EMA
 from .callbacks.familiar import RunLearner
 from .callbacks.guard import Guard
@@ -117,6 +118,7 @@ def learner(self: System,
     every = [Phases(enter, frozen_names(model)), *([EMA(cfg.ema)] if cfg.ema else []), *self.callbacks(cfg, model),
              *cbs, Recording(run, cfg.log_every, facts), *self._previews(run, data.valid),
              Guard(run, cfg.max_bad_steps), Trends(), Audit(),
+             *([Best(run, cfg.best, cfg.early_stopping)] if cfg.best else []),
              Saving(run, cfg.save_every, cfg.save_minutes, cfg.save_epochs)]
     return RunLearner(
         loader, model, loss, FixedLoader(data.valid, 1, cfg.seed, device), self.optimizer(cfg, model), self.scores,

@@ -22,7 +22,7 @@ from .control import Control
 from .device import autocast
 from .events import EventLearner
 from .loader import FixedLoader, Loader, seed_step
-from .plan import Place, Plan, Step
+from .plan import RUN, Place, Plan, Step
 from .scores import Scores
 from .state import load_slots, remembered, remind, slots
 from ..run.folder import RunError
@@ -156,7 +156,8 @@ def resume(self: SeekableLearner,
     if anew and not begins: raise RunError(
         'This checkpoint is of a trainlab that did not note how far its plan had led. Continue it as it was to its '
         'next checkpoint, and change it then.')
-    self.loader.plan = Plan(self.plan.phases, self.plan.sizes, self.plan.seed, rest['ends'],
+    ends = {k: n for k, n in rest['ends'].items() if not (anew and k == RUN)}
+    self.loader.plan = Plan(self.plan.phases, self.plan.sizes, self.plan.seed, ends,
                             Place(**begins) if begins else None)
     self.step, self.validated = rest['step'], rest['validated']
     self.restoring = dict(rest=rest['callbacks'], tensors=tensors)

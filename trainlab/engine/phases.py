@@ -211,6 +211,10 @@ class TrainFields(RunConfig, defaults=dict(name='train')):
     precision: Literal['fp32', 'bf16', 'fp16'] = setting('bf16', 'of the forward pass: fp32 | bf16 | fp16', 'training')
     checkpointing: bool = setting(False, 'recompute activations in the backward pass: less memory, more time',
                                   'training')
+    best: str = setting('', 'a score whose best checkpoint is kept beside the newest: psnr; -name: less is better',
+                        'keeping', True)
+    early_stopping: int = setting(0, 'validations without a better `best` before the run ends; 0: never', 'training',
+                                  ge=0)
     training_mode: Literal['full', 'lora', 'lora_then_full'] = setting(
         'full', 'what trains: the whole model | an adapter | one after the other', 'adapter')
     targets: list[str] = setting(['*'], 'patterns of the layers that get an adapter', 'adapter')
@@ -274,6 +278,8 @@ class TrainConfig(TrainFields):
         said = [k for k in alone if getattr(self, k) != type(self).model_fields[k].default]
         if said: raise ValueError(f'{", ".join(said)} beside phases: each phase says for itself how long it lasts '
                                   'and warms up. Set it there.')
+        if self.early_stopping and not self.best:
+            raise ValueError('early_stopping without best: say which score is meant, such as best=loss')
         if self.phases and self.training_mode == 'lora_then_full':
             raise ValueError('training_mode lora_then_full beside phases: give each phase its mode')
         _ = self.curriculum
