@@ -22,6 +22,7 @@ from .callbacks.audit import Audit, Trends
 from .callbacks.ema import EMA
 from .callbacks.familiar import RunLearner
 from .callbacks.guard import Guard
+from .callbacks.memory import Smaller
 from .callbacks.phases import Phases, frozen_names, rehearse
 from .callbacks.previews import Previews, drawn
 from .callbacks.recording import Recording
@@ -115,7 +116,7 @@ def learner(self: System,
     facts = dict(data.facts) | ({'objective': loss.name} if hasattr(loss, 'name') else {})
     every = [Phases(enter, frozen_names(model)), *([EMA(cfg.ema)] if cfg.ema else []), *self.callbacks(cfg, model),
              *cbs, Recording(run, cfg.log_every, facts), *self._previews(run, data.valid),
-             Guard(run, cfg.max_bad_steps), Trends(), Audit(), Saving(run, cfg.save_every, cfg.save_minutes)]
+             Guard(run, cfg.max_bad_steps), Trends(), Audit(), Smaller(), Saving(run, cfg.save_every, cfg.save_minutes)]
     return RunLearner(
         loader, model, loss, FixedLoader(data.valid, 1, cfg.seed, device), self.optimizer(cfg, model), self.scores,
         self.metrics(cfg), every, cfg.preview_every or loader.plan.total, cfg.precision, cfg.clip)
