@@ -48,22 +48,25 @@ class Smaller(Callback):
     def before_batch(self): self.stepping = False
     def before_step(self): self.stepping = True
 
-    def narrow(self) -> str: # what to say; empty: it cannot
-        "Halve the micro-batches of this bucket in this phase."
-        planned = self.learn.planned
-        phase, bucket = planned.phase.name, planned.bucket
+    def narrow(self,
+        phase: str,
+        bucket: Bucket,
+    ) -> str: # what to say; empty: it cannot
+        "Halve the micro-batches of a bucket in a phase."
         if self.stepping or bucket.batch_size == 1: return ''
         size = divided(bucket.batch_size)
-        self.found = self.found | {phase: self.found.get(phase, {}) | {bucket.name: size}}
+        self.load_state_dict(dict(found={phase: {bucket.name: size}}))
         normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.learn.model.modules())
         fewer = f' Its BatchNorm now looks at {size} samples at a time.' if normed else ''
-        return (f'Out of memory at step {planned.step + 1}: phase {phase!r} takes {bucket.name} in micro-batches of '
-                f'{size} instead of {bucket.batch_size} from here on, {bucket.samples//size} a step.{fewer}')
+        return (f'Out of memory: phase {phase!r} takes {bucket.name} in micro-batches of {size} instead of '
+                f'{bucket.batch_size}, {bucket.samples//size} a step; the batch is the same.{fewer}')
 
     def state_dict(self) -> dict[str, Any]: return dict(found=self.found)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.found = state['found']
+        for phase, sizes in state['found'].items():
+            mine = self.found.get(phase, {})
+            self.found = self.found | {phase: mine | {k: min(n, mine.get(k, n)) for k, n in sizes.items()}}
         if self.found: self.learn.replan(narrowed(self.learn.plan, self.found))
 
 # %% ../../nbs/callbacks/11_memory.ipynb #11681ec3
@@ -72,7 +75,8 @@ def one_batch(self: RunLearner, i: int, b: tuple[Any, ...]) -> None:
     "A micro-batch; where it does not fit, the step begins anew in smaller ones."
     try: return SeekableLearner.one_batch(self, i, b)
     except torch.OutOfMemoryError as e:
-        words = self.smaller.narrow() if self.training and 'smaller' in vars(self) else ''
+        now = self.planned
+        words = self.smaller.narrow(now.phase.name, now.bucket) if self.training and 'smaller' in vars(self) else ''
         if not words: raise _too_large(self, b) from e
     self.anew()
     say(words)
@@ -82,10 +86,10 @@ def anew(self: RunLearner) -> None:
     "Begin the step again, with nothing of it left."
     self.skipped = 'memory'
     self('after_cancel_batch')
-    self.skipped, self.pred, self.loss, self.loss_grad, self.xb, self.yb, self.micro = '', None, None, None, (), (), -1
+    self.skipped, self.micro, self.stream = '', -1, None
+    self.pred, self.loss, self.loss_grad, self.xb, self.yb = None, None, None, (), ()
     self.opt.zero_grad()
     if self.device.type == 'cuda': torch.cuda.empty_cache()
-    self.replan(narrowed(self.plan, self.smaller.found))
 
 def _too_large(learn: RunLearner, batch: tuple[Any, ...]) -> RunError:
     what = f'a micro-batch of the shape {tuple(batch[0].shape)}' if learn.training else 'a validation'
