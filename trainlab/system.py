@@ -23,6 +23,7 @@ from .callbacks.best import Best
 from .callbacks.ema import EMA
 from .callbacks.familiar import RunLearner
 from .callbacks.guard import Guard
+from .callbacks.memory import Smaller
 from .callbacks.phases import Phases, frozen_names, rehearse
 from .callbacks.previews import Previews, drawn
 from .callbacks.recording import Recording
@@ -117,7 +118,7 @@ def learner(self: System,
     facts = dict(data.facts) | ({'objective': loss.name} if hasattr(loss, 'name') else {})
     every = [Phases(enter, frozen_names(model)), *([EMA(cfg.ema)] if cfg.ema else []), *self.callbacks(cfg, model),
              *cbs, Recording(run, cfg.log_every, facts), *self._previews(run, data.valid),
-             Guard(run, cfg.max_bad_steps), Trends(), Audit(),
+             Guard(run, cfg.max_bad_steps), Trends(), Audit(), Smaller(),
              *([Best(run, cfg.best, cfg.early_stopping)] if cfg.best else []),
              Saving(run, cfg.save_every, cfg.save_minutes, cfg.save_epochs)]
     return RunLearner(

@@ -51,7 +51,7 @@ class Adversary(Callback):
         if not looked_at or nn.utils.get_total_norm(grads).isfinite(): self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def after_batch(self):
+    def after_cancel_batch(self):
         if self.learn.skipped and self.acts: self.optimizer.zero_grad()
 
 # %% ../../nbs/callbacks/05_adversary.ipynb #8e81e22f

@@ -62,7 +62,10 @@ class Guard(Callback):
         if self.endless is None: self.begin()
         if self.phase != learn.planned.phase.name:
             self.phase, self.moving = learn.planned.phase.name, list(learn.model.buffers())
-        if self.careful: self.kept = [b.clone() for b in self.moving]
+        self.kept = [b.clone() for b in self.moving] if self.careful else []
+
+    def after_cancel_batch(self):
+        for b, was in zip(self.moving, self.kept if self.learn.skipped else ()): b.copy_(was)
 
 # %% ../../nbs/callbacks/09_guard.ipynb #b374dbe4
 @patch
@@ -71,7 +74,6 @@ def leave_out(self: Guard,
 ) -> None:
     "Make it as if the step had not been tried, and go to the next."
     learn = self.learn
-    for b, was in zip(self.moving, self.kept): b.copy_(was)
     learn.opt.zero_grad()
     learn.skipped, learn.step = why, learn.planned.step + 1
     raise CancelBatchException

@@ -20,6 +20,7 @@ from ..engine.device import autocast
 from ..engine.learner import SeekableLearner
 from ..engine.plan import Phase, Plateau
 from ..run.folder import RunError
+from ..run.panel import say
 
 # %% ../../nbs/callbacks/00_phases.ipynb #d034ae16
 def check_patterns(
@@ -166,25 +167,36 @@ def largest(
         if len(made) == buckets: break
     return max(made.items(), key=lambda kv: sum(t.numel() for t in kv[1]))
 
+# %% ../../nbs/callbacks/00_phases.ipynb #f5dc1c77
 def rehearse(learn: SeekableLearner) -> None:
     "Forward and backward once for the largest batch of every phase; raises `RunError` where memory does not suffice."
     model, kept = learn.model, copied_state(learn.model)
     own = dict(getattr(learn.loss_func, 'weights', {}))
-    frozen = next((cb.frozen for cb in learn.cbs if isinstance(cb, Phases) and cb.frozen is not None), ())
-    for i, phase in enumerate(learn.plan.phases):
-        name, batch = largest(learn, i)
-        set_trainable(model, phase.train, frozen)
-        if own: learn.loss_func.weights = own | dict(phase.loss_weights)
-        inputs = getattr(learn.dls, 'n_inp', 1 if len(batch) == 1 else len(batch) - 1)
-        try:
-            with autocast(learn.device, learn.precision):
-                loss = learn.loss_func(model.train()(*batch[:inputs]), *batch[inputs:])
-            loss.backward()
-        except torch.OutOfMemoryError as e:
-            raise RunError(
-                f'phase {phase.name!r} does not fit into memory: a micro-batch of {name} has the shape '
-                f'{tuple(batch[0].shape)}. Lower its batch_size and raise gradient_accumulation, '
-                'turn checkpointing on, or make its samples smaller.') from e
-        finally: model.zero_grad(set_to_none=True)
+    for i in range(len(learn.plan.phases)):
+        while words := _too_large(learn, i, own): say(words)
     model.load_state_dict(kept)
     if own: learn.loss_func.weights = own
+
+def _too_large(learn: SeekableLearner, i: int, own: dict[str, float]) -> str:
+    "What was done where the largest batch of phase `i` did not fit; empty where it did."
+    phase, (name, batch) = learn.plan.phases[i], largest(learn, i)
+    frozen = next((cb.frozen for cb in learn.cbs if isinstance(cb, Phases) and cb.frozen is not None), ())
+    set_trainable(learn.model, phase.train, frozen)
+    if own: learn.loss_func.weights = own | dict(phase.loss_weights)
+    inputs = getattr(learn.dls, 'n_inp', 1 if len(batch) == 1 else len(batch) - 1)
+    try:
+        with autocast(learn.device, learn.precision):
+            loss = learn.loss_func(learn.model.train()(*batch[:inputs]), *batch[inputs:])
+        loss.backward()
+    except torch.OutOfMemoryError as e:
+        bucket = next(b for b in phase.buckets if b.name == name)
+        words = [cb.narrow(phase.name, bucket) for cb in learn.cbs if hasattr(type(cb), 'narrow')]
+        if any(words): return words[0]
+        raise RunError(
+            f'phase {phase.name!r} does not fit into memory: a micro-batch of {name} has the shape '
+            f'{tuple(batch[0].shape)}. Lower its batch_size and raise gradient_accumulation, '
+            'turn checkpointing on, or make its samples smaller.') from e
+    finally: learn.model.zero_grad(set_to_none=True)
+    return ''
+
+
