@@ -26,7 +26,9 @@ def cache_folder(
     folder: Path | str | None = None, # None: the environment's TRAINLAB_CACHE, else ~/.cache/trainlab/frames
 ) -> Path:
     "Where decoded frames are kept."
-    return Path(folder or os.environ.get('TRAINLAB_CACHE') or Path.home()/'.cache'/'trainlab'/'frames')
+    return _path(folder or os.environ.get('TRAINLAB_CACHE') or Path.home()/'.cache'/'trainlab'/'frames')
+
+_path = lru_cache(8)(Path)   # asked for with every clip
 
 # %% ../../nbs/media/01_cache.ipynb #22995239
 EDGE = 1 << 16  # bytes at each end of a file
@@ -121,7 +123,7 @@ class Stored:
         shape: Sequence[int],
         dtype: str = 'uint8',
     ):
-        self.file, self.dtype = Path(file), np.dtype(dtype)
+        self.file, self.dtype = file if isinstance(file, Path) else Path(file), np.dtype(dtype)
         self.shape = self.kept = tuple(map(int, shape))   # `kept` is what lies in the file
         self.begin = 0
 

@@ -48,7 +48,8 @@ class Frames(Stored):
         shape: Sequence[int],     # (n, h, w, 3)
     ):
         super().__init__(file, shape)
-        self.source, self.indices, self.frames_total = Path(source), np.asarray(indices), total
+        self.source = source if isinstance(source, Path) else Path(source)
+        self.indices, self.frames_total = np.asarray(indices), total
 
     @property
     def array(self) -> np.ndarray:
