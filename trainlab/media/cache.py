@@ -26,7 +26,9 @@ def cache_folder(
     folder: Path | str | None = None, # None: the environment's TRAINLAB_CACHE, else ~/.cache/trainlab/frames
 ) -> Path:
     "Where decoded frames are kept."
-    return Path(folder or os.environ.get('TRAINLAB_CACHE') or Path.home()/'.cache'/'trainlab'/'frames')
+    return _path(folder or os.environ.get('TRAINLAB_CACHE') or Path.home()/'.cache'/'trainlab'/'frames')
+
+_path = lru_cache(8)(Path)   # asked for with every clip
 
 # %% ../../nbs/media/01_cache.ipynb #22995239
 EDGE = 1 << 16  # bytes at each end of a file
@@ -72,10 +74,10 @@ def write_array(
     dtype: str,                   # such as uint8
     parts: Iterable[np.ndarray],  # its numbers, in order
 ) -> None:
-    "Write an array as its parts come, whole or not at all, with a check sum."
+    "Write an array as its parts come, whole or not at all, with a check sum; under a lock, if others may do so too."
     head, when = _head(tuple(map(int, shape)), dtype), int(time.time())//2*2    # a time that every file system can say
     crc = zlib.crc32(head)
-    with replacing(file) as part:
+    with replacing(file, alone=True) as part:
         with open(part, 'wb') as f:
             f.write(head)
             for x in parts:
@@ -121,7 +123,7 @@ class Stored:
         shape: Sequence[int],
         dtype: str = 'uint8',
     ):
-        self.file, self.dtype = Path(file), np.dtype(dtype)
+        self.file, self.dtype = file if isinstance(file, Path) else Path(file), np.dtype(dtype)
         self.shape = self.kept = tuple(map(int, shape))   # `kept` is what lies in the file
         self.begin = 0
 
@@ -181,12 +183,15 @@ def probe_once(
     "What `probe` finds, kept for the next time."
     check_file(path)
     known = fingerprint(path, holds)
-    kept = cache_folder(folder)/'index'/_short(known, version('av'), 1)
+    kept = cache_folder(folder)/'index'/_short(known, _ffmpeg(), 1)
     found = _unpacked(kept, Path(path))
     if found is None:
         found = probe(path)
         _pack(kept, found)
     return replace(found, fingerprint=known)
+
+@lru_cache(1)
+def _ffmpeg() -> str: return version('av')
 
 def _pack(kept: Path, v: Video) -> None:
     said = dict(width=v.width, height=v.height, fps=v.fps.as_integer_ratio(), time_base=v.time_base.as_integer_ratio(),

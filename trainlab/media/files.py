@@ -6,7 +6,7 @@
 __all__ = ['all_good', 'Files']
 
 # %% ../../nbs/media/04_files.ipynb #b546407a
-import hashlib, json, os, warnings
+import hashlib, json, time, warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ from .cache import content
 from .video import MediaError
 
 # %% ../../nbs/media/04_files.ipynb #3d9060c2
-_THREADS = min(8, max(2, os.cpu_count() or 2))
+_THREADS = 8   # they mostly wait for the disk
 
 def all_good(
     things: Sequence[Any],       # such as paths
@@ -27,10 +27,11 @@ def all_good(
     bad_files: str = 'stop',     # stop: an error that lists them | skip: they are left out, with a warning
 ) -> dict[Any, Any]:             # thing -> what `f` gave, in order
     "`f` of each, several at a time."
-    def some(part):
-        return [_tried(f, x) for x in part]
-    parts = [things[i:i + 16] for i in range(0, len(things), 16)]
-    with ThreadPoolExecutor(_THREADS) as pool: done = [x for part in pool.map(some, parts) for x in part]
+    done = []
+    while len(done) < len(things) and (begun := time.perf_counter()):       # what is known already takes no time
+        done += [_tried(f, x) for x in things[len(done):len(done) + 16]]
+        if time.perf_counter() - begun > .02: break
+    with ThreadPoolExecutor(_THREADS) as pool: done += pool.map(lambda x: _tried(f, x), things[len(done):])
     good = {thing: result for thing, (result, wrong) in zip(things, done) if not wrong}
     bad = [wrong for _, wrong in done if wrong]
     if bad: _tell_bad(bad, len(things), bad_files == 'skip' and len(good) > 0)

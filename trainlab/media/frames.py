@@ -6,7 +6,7 @@
 __all__ = ['RESERVE', 'uniform_frames', 'uniform_windows', 'Frames', 'cached_frames', 'drop_frames']
 
 # %% ../../nbs/media/02_frames.ipynb #b5673b86
-import glob, hashlib, json, shutil, time
+import hashlib, json, shutil, time
 from collections.abc import Sequence
 from pathlib import Path
 import numpy as np
@@ -48,7 +48,8 @@ class Frames(Stored):
         shape: Sequence[int],     # (n, h, w, 3)
     ):
         super().__init__(file, shape)
-        self.source, self.indices, self.frames_total = Path(source), np.asarray(indices), total
+        self.source = source if isinstance(source, Path) else Path(source)
+        self.indices, self.frames_total = np.asarray(indices), total
 
     @property
     def array(self) -> np.ndarray:
@@ -70,7 +71,6 @@ def _decode_into(file: Path, video: Video, indices: np.ndarray, shape):
         raise MediaError(f'{video.path}: {len(indices)} frames take {need/1e9:.2f} GB, '
                          f'and {file.parent} has {free/1e9:.2f} GB left, of which {RESERVE/1e9:.2f} are kept free. '
                          'Lower max_frames, free some space, or set TRAINLAB_CACHE to a larger disk.')
-    for left in file.parent.glob(f'.{glob.escape(file.stem)}.*.part.npy'): left.unlink(missing_ok=True)
     write_array(file, shape, 'uint8', (x for _, x in iter_frames(video, indices, shape[2:0:-1])))
 
 def _chosen(video: Video, n: int, length: int, start: int, stop: int) -> np.ndarray:

@@ -8,7 +8,7 @@ __all__ = ['PIXELS', 'MediaError', 'shortened', 'replacing', 'write_video', 'Vid
            'stream_frames', 'iter_frames', 'read_frames']
 
 # %% ../../nbs/media/00_video.ipynb #9f80f247
-import errno, os, re, stat, uuid, warnings
+import errno, os, re, stat, threading, uuid, warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,13 +32,14 @@ def shortened(
 
 @contextmanager
 def replacing(
-    path: Path | str,   # the file to be written, its folder is made
-    sync: bool = True,  # wait until it is on the disk; False: for what carries a check sum and is made anew
+    path: Path | str,     # the file to be written, its folder is made
+    sync: bool = True,    # wait until it is on the disk; False: for what carries a check sum and is made anew
+    alone: bool = False,  # a lock keeps others away: what a killed process left there is written over
 ) -> Iterator[Path]:
     "A temporary path in the same folder, renamed to `path` when the block ends and removed when it fails."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{shortened(path.stem)}.{uuid.uuid4().hex[:8]}.part{path.suffix}')
+    part = path.with_name(f'.{shortened(path.stem)}.{"" if alone else uuid.uuid4().hex[:8]}.part{path.suffix}')
     try:
         yield part
         if sync:
@@ -56,13 +57,24 @@ def _matrix(colorspace: int, height: int) -> str:
     named = {1: 'ITU709', 4: 'FCC', 5: 'ITU601', 6: 'ITU601', 7: 'SMPTE240M', 9: 'BT2020', 10: 'BT2020'}
     return named.get(colorspace, 'ITU709' if height >= 720 else 'ITU601')
 
+_LOCAL = threading.local()   # what scales and converts, kept from frame to frame
+
+def _reformatted(frame, **how):
+    "A frame of another size or format. One thread is quicker than many for the small pictures of training."
+    from av.video.reformatter import VideoReformatter
+    if not hasattr(_LOCAL, 'reformatter'):
+        _LOCAL.reformatter = VideoReformatter()
+        known = VideoReformatter.reformat.__doc__ or ''      # PyAV 14 has no such setting
+        _LOCAL.how = dict(threads=1) if 'threads' in known else {}
+    return _LOCAL.reformatter.reformat(frame, **how, **_LOCAL.how)
+
 def _rgb(frame, rotation: int, size=None) -> np.ndarray:
     "A decoded frame as (h, w, 3) uint8, upright; `size` is (width, height) as shown."
     width, height = size or (None, None)
     if size and rotation in (90, 270): width, height = height, width
     matrix = {} if frame.format.is_rgb else dict(src_colorspace=_matrix(frame.colorspace, frame.height))
-    rgb = frame.reformat(width=width, height=height, format='rgb24', interpolation='BICUBIC',
-                         dst_color_range='JPEG', **matrix)
+    rgb = _reformatted(frame, width=width, height=height, format='rgb24', interpolation='BICUBIC',
+                       dst_color_range='JPEG', **matrix)
     return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), rotation // 90))
 
 # %% ../../nbs/media/00_video.ipynb #a41c7ebc
@@ -218,7 +230,7 @@ def reading(
 def _opened(path):
     "The container and its first moving picture, with errors that name the file."
     path = Path(path)
-    check_file(path)
+    small = check_file(path).st_size < 1 << 16    # decoded before threads have been started
     import av
     with reading(path, 'video'), av.open(str(path), metadata_errors='replace',
                                          options=dict(protocol_whitelist='file')) as container:
@@ -229,7 +241,7 @@ def _opened(path):
         context = streams[0].codec_context
         if context is None: raise MediaError(f'{path}: its codec is not known. Leave the file out.')
         check_size(path, context.width, context.height)
-        streams[0].thread_type, context.options = 'AUTO', dict(max_pixels=str(PIXELS))
+        streams[0].thread_type, context.options = 'NONE' if small else 'AUTO', dict(max_pixels=str(PIXELS))
         yield container, streams[0]
 
 # %% ../../nbs/media/00_video.ipynb #acfa4b7f

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ..media.frames import uniform_frames
 from ..media.video import MediaError, Video, find_videos, iter_frames, probe, write_image
-from ..media.clips import held_out
+from ..media.clips import held_out, tell_cut
 from .formats import CATEGORIES, DEGRADATIONS, FORMATS, DataError, Format, check_frames, choose, scale
 
 # %% ../../nbs/vsr/09_prepare.ipynb #0ac02c1d
@@ -84,6 +84,7 @@ def _planned(paths: list[Path], formats: Iterable[str], *settings) -> tuple[list
         for name in formats:
             try: work.append((video, name, _cover(video, FORMATS[name]), list(_jobs(video, name, *settings))))
             except DataError as e: reasons.append(str(e))
+    tell_cut({video.path: video for video, *_ in work}.values())
     return work, reasons
 
 # %% ../../nbs/vsr/09_prepare.ipynb #680a9ea4

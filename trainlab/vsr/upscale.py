@@ -16,6 +16,7 @@ from fastcore.script import call_parse
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from ..engine.device import autocast, choose_device
+from ..media.clips import tell_cut
 from ..media.video import MediaError, probe, stream_frames, write_video
 from ..nn.blocks import warp
 from ..nn.metrics import luma
@@ -204,6 +205,7 @@ def upscale(
     frames, precision = frames or cfg['frames'], precision or cfg['precision']
     if frames != 1: check_frames(frames)
     video = probe(video_in)
+    tell_cut([video])
     def counted():
         with tqdm(total=video.frames, unit='frame', disable=progress is not None) as bar:
             for i, x in enumerate(upscaled(stream_frames(video_in), model, frames, tile, precision)):
