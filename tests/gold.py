@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from trainlab.audio_vae.train import system as audio_vae
 from trainlab.media.audio import write_audio
 from trainlab.media.video import write_video
+from trainlab.run.chapters import differences
 from trainlab.run.checkpoint import read_checkpoint
 from trainlab.run.config import configure
-from trainlab.run.folder import Run, differences
+from trainlab.run.folder import Run
 from trainlab.system import System
 from trainlab.video_vae.finetune import system as finetune
 from trainlab.video_vae.model import SIZES

@@ -3,7 +3,8 @@ import os, shutil, time
 import numpy as np, pytest, torch
 from fastai.callback.core import Callback
 from trainlab.media.video import write_video
-from trainlab.replay import at, replay
+from trainlab.replay.again import replay
+from trainlab.replay.past import at
 from trainlab.run.config import configure
 from trainlab.run.folder import RunError
 from trainlab.run.weights import Weights

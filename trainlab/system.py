@@ -33,8 +33,9 @@ from .engine.loader import FixedLoader, Loader, Source
 from .engine.phases import TrainConfig
 from .media.clips import Files, list_files
 from .run.config import configure, is_anytime
-from .run.folder import Run, RunError, fork_source, now, step_of, told_by
+from .run.folder import Run, RunError, now, step_of
 from .run.panel import say
+from .run.starts import fork_source, told_by
 from .run.weights import (Weights, finishing, load_weights, read_model, refuse_strangers, whole_model,
                                   write_model)
 
