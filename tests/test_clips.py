@@ -82,5 +82,19 @@ def test_a_grown_folder_keeps_the_numbers_of_its_old_files(tmp_path):
         a, b = (s.item(i, np.random.default_rng(i))[0] for s in (old, new))
         assert (a == b).all() and old.describe(i, np.random.default_rng(i)) == new.describe(i, np.random.default_rng(i))
 
+def test_grown_sounds_keep_their_side_and_their_numbers(tmp_path):
+    from trainlab.audio_vae.data import SoundSource, list_sounds, split, tracks
+    from trainlab.media.audio import write_audio
+    sound = lambda k: write_audio(tmp_path/'set'/f'{k:02}.wav', np.random.default_rng(k).standard_normal(9000)*.1, 8000)
+    for k in range(0, 40, 2): sound(k)
+    before = list_sounds(tmp_path/'set')
+    train, held = split(before, tracks(before))
+    for k in range(1, 40, 2): sound(k)
+    after = list_sounds(tmp_path/'set').reordered(before.contents)
+    more, judged = split(after, tracks(after))
+    assert [r.name for r in more][:len(train)] == [r.name for r in train] and {r.name for r in held} <= {r.name for r in judged}
+    old, new = SoundSource(train, 500), SoundSource(more, 500)
+    for i in range(len(old)): assert (old.item(i, np.random.default_rng(i))[0] == new.item(i, np.random.default_rng(i))[0]).all()
+
 @pytest.mark.slow
 def test_3000_clips_from_their_files(script): assert 'open files' in script('bench/bench_clips.py', '--clips', 3000, '--starts', 2)

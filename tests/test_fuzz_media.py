@@ -21,6 +21,11 @@ from trainlab.media.video import MediaError, probe, read_frames, read_image, str
 resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 cache = sys.argv[2]
 
+def peak():
+    status = Path('/proc/self/status')              # ru_maxrss would begin with what the parent had
+    line = next((x for x in status.read_text().splitlines() if x.startswith('VmHWM')), '') if status.exists() else ''
+    return int(line.split()[1]) >> 10 if line else 0
+
 def video(p):
     v = probe_once(p, cache)
     cached_frames(v, 4, folder=cache)[:]
@@ -32,7 +37,7 @@ def run(p, f):
     try: f(p); said = 'read'
     except MediaError as e: said = 'refused' if p.name.encode(errors='backslashreplace').decode() in str(e) else f'without the name: {e}'
     except Exception as e: said = f'RAW {type(e).__name__}: {e}'
-    print(json.dumps([p.name, f.__name__, said[:300], round(time.perf_counter() - begun, 2), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10]), flush=True)
+    print(json.dumps([p.name, f.__name__, said[:300], round(time.perf_counter() - begun, 2), peak()]), flush=True)
 
 KINDS = dict(video=video, picture=picture, sound=sound)
 for p in sorted(Path(sys.argv[1]).iterdir()): run(p, KINDS[p.name.split('-')[0]])
@@ -104,7 +109,7 @@ def checked(folder: Path, cache: Path, timeout: int) -> list:
     assert done.returncode == 0, (done.returncode, rows[-1:], done.stderr[-2000:])
     bad = [r for r in rows if r[2] not in ('read', 'refused')]
     assert not bad, '\n'.join(map(str, bad[:20]))
-    assert max(r[3] for r in rows) < 30 and max(r[4] for r in rows) < 2500, max(rows, key=lambda r: r[4])
+    assert max(r[3] for r in rows) < 30 and max(r[4] for r in rows) < 1000, max(rows, key=lambda r: r[4])
     return rows
 
 def fuzz(tmp_path: Path, n: int, seed: int, timeout: int) -> list:
