@@ -217,7 +217,8 @@ def _told(run: Run, learn: RunLearner, begun: int) -> Iterator[None]:
     finally:
         end = dict(from_step=begun, to_step=learn.step, ended=now(), stopped=run.stopped) | said
         ended = said or run.stopped
-        try: run.note(history=[*run.info['history'][:-1], run.info['history'][-1] | end], finished='' if ended else now())
+        *before, this = run.info['history']
+        try: run.note(history=[*before, this | end], finished='' if ended else now())
         except OSError as e: warnings.warn(f'{run.path}/run.json could not be written: {e}.', stacklevel=3)
 
 def _rescued(run: Run, learn: RunLearner) -> None:

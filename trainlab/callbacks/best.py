@@ -8,6 +8,7 @@ __all__ = ['Best']
 # %% ../../nbs/callbacks/12_best.ipynb #e94ccf11
 from typing import Any
 from fastai.callback.core import Callback
+from fastcore.basics import patch
 from .recording import Recording
 from .saving import Saving
 from ..engine.plan import RUN
@@ -44,16 +45,20 @@ class Best(Callback):
         self.keep()
         self.home.note(best=dict(step=self.step, score=self.score, value=self.value))
 
-    def keep(self) -> None:
-        "See to it that the checkpoint of this step is there, and stays."
-        for cb in self.learn.cbs:
-            if not isinstance(cb, Saving): continue
-            cb.best = self.step
-            cb.save()
+# %% ../../nbs/callbacks/12_best.ipynb #fc946e91
+@patch
+def keep(self: Best) -> None:
+    "See to it that the checkpoint of this step is there, and stays."
+    for cb in self.learn.cbs:
+        if not isinstance(cb, Saving): continue
+        cb.best = self.step
+        cb.save()
 
-    def state_dict(self) -> dict[str, Any]: return dict(value=self.value, step=self.step, waited=self.waited)
+@patch
+def state_dict(self: Best) -> dict[str, Any]: return dict(value=self.value, step=self.step, waited=self.waited)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.value, self.step, self.waited = state['value'], state['step'], state['waited']
-        for cb in self.learn.cbs:
-            if isinstance(cb, Saving): cb.best = self.step
+@patch
+def load_state_dict(self: Best, state: dict[str, Any]) -> None:
+    self.value, self.step, self.waited = state['value'], state['step'], state['waited']
+    for cb in self.learn.cbs:
+        if isinstance(cb, Saving): cb.best = self.step

@@ -7,7 +7,8 @@ __all__ = ['ADVICE', 'not_finite', 'Guard']
 
 # %% ../../nbs/callbacks/09_guard.ipynb #4ac6ab1c
 import json, math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from fastai.callback.core import CancelBatchException, CancelEpochException, Callback
 from fastcore.basics import patch
@@ -16,7 +17,7 @@ from .phases import Phases
 from .recording import Recording
 from ..engine.plan import Step
 from ..run.checkpoint import read_checkpoint
-from ..run.folder import Run, RunError
+from ..run.folder import Run, RunError, step_of
 from ..run.panel import say
 
 # %% ../../nbs/callbacks/09_guard.ipynb #db3e8031
@@ -149,12 +150,21 @@ def seen(self: Guard,
 @patch
 def before_save(self: Guard,
     tensors: Mapping[str, Mapping[str, Tensor]],  # of a checkpoint, by file
+) -> Callable[[Mapping[str, Mapping[str, Tensor]]], None] | None: # raises, of a copy of them
+    "Raise rather than let a state be saved that is not finite; where steps are looked at, as its copy is written."
+    if self.careful and not self.found: return partial(self.refuse, step=self.learn.step)
+    self.refuse(tensors, self.learn.step)
+
+@patch
+def refuse(self: Guard,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    step: int,  # optimizer steps done
 ) -> None:
-    "Raise rather than let a state be saved that is not finite."
+    "Raise `RunError` if some of it is not finite that was when the fit began."
     bad = [k for k in not_finite(_flat(tensors)) if k not in (self.endless or ())]
     if not bad and not self.found: return
     if not self.careful: self.go_back()
-    step, more = self.learn.step, f' and {len(bad) - 4} more' if len(bad) > 4 else ''
+    more = f' and {len(bad) - 4} more' if len(bad) > 4 else ''
     raise RunError(f'After step {step} the state is not finite, in {", ".join(bad[:4])}{more}; it is not saved. '
                    f'{ADVICE.format(step=step - 1)} {self.last_good}')
 
@@ -164,14 +174,15 @@ def go_back(self: Guard) -> None:
     "To the newest checkpoint, or the beginning; from there each step is looked at, up to here and a little on."
     learn, kept = self.learn, self.home.checkpoints
     kept.wait()
-    newest = kept.newest()
+    newest, chapters = kept.newest(), self.home.chapters
     tensors, rest = self.begun if newest is None else read_checkpoint(newest)
     rest = rest if newest is None else rest['state.json']
+    anew = newest is not None and bool(chapters) and chapters[-1].step == step_of(newest)
     self.found, self.wary = False, learn.step + self.most
     there, recording = learn.step, learn.recording
     if recording.board: recording.board.close()
     recording.rows, recording.board = [], None
-    learn.resume(tensors, json.loads(rest))
+    learn.resume(tensors, json.loads(rest), anew)
     learn.opt.zero_grad()
     learn.replan(learn.plan)
     learn.epoch = (learn.step - learn.due)//learn.validate_every

@@ -37,34 +37,37 @@ class Saving(Callback):
         if self.saved == learn.step: return
         if self.anchor: self.anchors.add(learn.step)
         tensors, rest = learn.state()
-        for cb in learn.cbs:
-            if hasattr(type(cb), 'before_save'): cb.before_save(tensors)
+        checks = [cb.before_save(tensors) for cb in learn.cbs if hasattr(type(cb), 'before_save')]
         texts = {'state.json': json.dumps(rest), 'config.yaml': self.home.yaml(), 'run.json': self.home.remembered()}
-        metrics = self.home.path/'metrics.jsonl'
-        try: self.home.checkpoints.save(learn.step, tensors, texts, [metrics] if metrics.exists() else [])
+        records = [p for p in [self.home.path/'metrics.jsonl'] if p.exists()]
+        check = lambda copies: [f(copies) for f in checks if f]
+        try: self.home.checkpoints.save(learn.step, tensors, texts, records, check)
         except OSError as e: raise self.lost(e) from e
         self.saved = learn.step
-
-    def stop(self) -> None:
-        "Say who wanted it, and end the fit."
-        self.home.stopped = self.learn.control.stop
-        raise CancelFitException
-
-    def lost(self, e: OSError) -> RunError:
-        "What to do about a checkpoint that could not be written."
-        kept = self.home.checkpoints
-        return RunError(f'A checkpoint could not be written to {kept.folder}: {e.strerror or e}. Make room there, '
-                        f'then run the same again: it continues from step {(kept.steps() or [0])[-1]}.')
-
-    @property
-    def anchor(self) -> bool:
-        "Whether the checkpoint of this step is kept for good: a phase begins, or it was asked for."
-        every, step = self.home.config.anchor_every, self.learn.step
-        return step in self.learn.plan.starts[1:-1] or every > 0 and step % every == 0
 
     def state_dict(self) -> dict[str, Any]: return dict(anchors=sorted(self.anchors))
 
     def load_state_dict(self, state: dict[str, Any]) -> None: self.anchors.update(state.get('anchors', []))
+
+# %% ../../nbs/callbacks/02_saving.ipynb #9dc5a635
+@patch
+def stop(self: Saving) -> None:
+    "Say who wanted it, and end the fit."
+    self.home.stopped = self.learn.control.stop
+    raise CancelFitException
+
+@patch
+def lost(self: Saving, e: OSError) -> RunError:
+    "What to do about a checkpoint that could not be written."
+    kept = self.home.checkpoints
+    return RunError(f'A checkpoint could not be written to {kept.folder}: {e.strerror or e}. Make room there, '
+                    f'then run the same again: it continues from step {(kept.steps() or [0])[-1]}.')
+
+@patch(as_prop=True)
+def anchor(self: Saving) -> bool:
+    "Whether the checkpoint of this step is kept for good: a phase begins, or it was asked for."
+    every, step = self.home.config.anchor_every, self.learn.step
+    return step in self.learn.plan.starts[1:-1] or every > 0 and step % every == 0
 
 # %% ../../nbs/callbacks/02_saving.ipynb #202c2c78
 def follow(

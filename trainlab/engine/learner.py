@@ -7,7 +7,7 @@ __all__ = ['StepLearner', 'SeekableLearner']
 
 # %% ../../nbs/engine/08_learner.ipynb #71765db8
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any
 import torch
@@ -102,8 +102,7 @@ class SeekableLearner(StepLearner):
     ):
         self.loader, self.validate_every, self.control = loader, validate_every, control or Control()
         self.validated, self.scores, self.stream, self.restoring = 0, {}, None, {}
-        self.whole = True                    # whether no step is half done
-        self.averaged: Callable[[], AbstractContextManager] = nullcontext
+        self.whole, self.averaged = True, nullcontext   # whether no step is half done; puts averages into the model
         dls = DataLoaders(*filter(None, (loader, valid)))
         dls.device = loader.device
         super().__init__(dls, model.to(loader.device), loss_func, opt_func, device=loader.device, default_cbs=False,
@@ -138,8 +137,8 @@ def state(self: SeekableLearner) -> tuple[dict[str, dict[str, Tensor]], dict[str
     memory, rest = slots(self.opt.opt)
     tensors = dict(model=self.model.state_dict(), optimizer=memory)
     begins, place = (None if p is None else asdict(p) for p in (self.plan.begins, self.place))
-    kept = dict(step=self.step, validated=self.validated, ends=self.plan.ends, begins=begins, place=place, scaler=self.scaler.state_dict(),
-                optimizer=rest, callbacks={cb.name: remembered(cb) for cb in self.cbs})
+    kept = dict(step=self.step, validated=self.validated, ends=self.plan.ends, begins=begins, place=place,
+                scaler=self.scaler.state_dict(), optimizer=rest, callbacks={cb.name: remembered(cb) for cb in self.cbs})
     return tensors | {cb.name: cb.tensors() for cb in self.cbs if hasattr(type(cb), 'tensors')}, kept
 
 @patch
@@ -162,6 +161,7 @@ def resume(self: SeekableLearner,
     self.step, self.validated = rest['step'], rest['validated']
     self.restoring = dict(rest=rest['callbacks'], tensors=tensors)
 
+# %% ../../nbs/engine/08_learner.ipynb #c98e1c7a
 @patch
 def _restore(self: SeekableLearner):
     restoring, self.restoring = self.restoring, {}

@@ -225,35 +225,53 @@ class Plan:
         raise ValueError(f'Step {self.begins.step} lies in phase {self.begins.phase!r}, which is not among '
                          f'{", ".join(names)}. Keep it in the list, so that it is clear where to go on.')
 
-    @property
-    def total(self) -> int:
-        "Optimizer steps in all; a plateau that has not come yet counts with its `max_steps`."
-        return min(self.starts[-1], self.ends.get(RUN, self.starts[-1]))
+# %% ../../nbs/engine/00_plan.ipynb #77736604
+@patch(as_prop=True)
+def total(self: Plan) -> int:
+    "Optimizer steps in all; a plateau that has not come yet counts with its `max_steps`."
+    return min(self.starts[-1], self.ends.get(RUN, self.starts[-1]))
 
-    def steps_per_epoch(self, i: int) -> int:
-        "Steps of phase `i` in which as many samples are drawn as its buckets have items."
-        buckets = self.phases[i].buckets
-        items = sum(self.sizes[pool] for pool in {b.pool for b in buckets})
-        return ceil(items*CYCLE/sum(q*b.samples for q, b in zip(self.quotas[i], buckets)))
+@patch
+def steps_per_epoch(self: Plan, i: int) -> int:
+    "Steps of phase `i` in which as many samples are drawn as its buckets have items."
+    buckets = self.phases[i].buckets
+    items = sum(self.sizes[pool] for pool in {b.pool for b in buckets})
+    return ceil(items*CYCLE/sum(q*b.samples for q, b in zip(self.quotas[i], buckets)))
 
-    def _longest(self, i: int) -> int:
-        p = self.phases[i]
-        n = getattr(p.until, 'max_steps', p.until)
-        if isinstance(p.until, Epochs): n = ceil(p.until.n*self.steps_per_epoch(i) + float(self._lag(i)))
-        if self.begins and i == self.first and self.begins.done: return max(n, self.begins.done)
-        if n < 1: raise ValueError(f'phase {p.name!r} lasts {n} steps; it needs at least 1.')
-        if p.warmup >= n > 1:
-            raise ValueError(f'phase {p.name!r}: warmup {p.warmup} is not shorter than its {n} steps. Lower warmup.')
-        return n
+@patch
+def _longest(self: Plan, i: int) -> int:
+    p = self.phases[i]
+    n = getattr(p.until, 'max_steps', p.until)
+    if isinstance(p.until, Epochs): n = ceil(p.until.n*self.steps_per_epoch(i) + float(self._lag(i)))
+    if self.begins and i == self.first and self.begins.done: return max(n, self.begins.done)
+    if n < 1: raise ValueError(f'phase {p.name!r} lasts {n} steps; it needs at least 1.')
+    if p.warmup >= n > 1:
+        raise ValueError(f'phase {p.name!r}: warmup {p.warmup} is not shorter than its {n} steps. Lower warmup.')
+    return n
 
-    def _lag(self, i: int) -> Fraction:
-        "Steps that phase `i` took before this plan, beyond those that as many passes would take now."
-        if not self.begins or i != self.first: return Fraction(0)
-        return self.begins.done - Fraction(self.begins.epochs)*self.steps_per_epoch(i)
+@patch
+def _lag(self: Plan, i: int) -> Fraction:
+    "Steps that phase `i` took before this plan, beyond those that as many passes would take now."
+    if not self.begins or i != self.first: return Fraction(0)
+    return self.begins.done - Fraction(self.begins.epochs)*self.steps_per_epoch(i)
 
-    def with_end(self, phase: str, steps: int) -> 'Plan':
-        "The plan after plateau phase `phase` turned out to last `steps`, or the whole run, `RUN`."
-        return Plan(self.phases, self.sizes, self.seed, self.ends | {phase: steps}, self.begins)
+@patch
+def with_end(self: Plan, phase: str, steps: int) -> Plan:
+    "The plan after plateau phase `phase` turned out to last `steps`, or the whole run, `RUN`."
+    return Plan(self.phases, self.sizes, self.seed, self.ends | {phase: steps}, self.begins)
+
+# %% ../../nbs/engine/00_plan.ipynb #0ad572a8
+@patch
+def _samples(self: Plan, i: int, pool: str, at: int) -> int:
+    "Samples that phase `i` draws from `pool` before its step `at`."
+    _, used = self._buckets(i, at)
+    return sum(n*b.samples for n, b in zip(used, self.phases[i].buckets) if b.pool == pool)
+
+@patch
+def _sample(self: Plan, pool: str, position: int) -> Sample:
+    n = self.sizes[pool]
+    epoch, at = divmod(position, n)
+    return Sample(int(order(n, fold(self.seed, 'order', pool, epoch))[at]), fold(self.seed, 'train', pool, epoch, at))
 
 # %% ../../nbs/engine/00_plan.ipynb #dcc4f72c
 @patch
@@ -286,18 +304,6 @@ def _drawn(self: Plan, pool: str, i: int, at: int) -> int:
     drawn = sum(self._samples(j, pool, n) for j, n in [*ended, (i, at)])
     if not self.begins: return drawn
     return drawn + self.begins.drawn(pool, self.sizes[pool]) - self._samples(self.first, pool, self.begins.done)
-
-@patch
-def _samples(self: Plan, i: int, pool: str, at: int) -> int:
-    "Samples that phase `i` draws from `pool` before its step `at`."
-    _, used = self._buckets(i, at)
-    return sum(n*b.samples for n, b in zip(used, self.phases[i].buckets) if b.pool == pool)
-
-@patch
-def _sample(self: Plan, pool: str, position: int) -> Sample:
-    n = self.sizes[pool]
-    epoch, at = divmod(position, n)
-    return Sample(int(order(n, fold(self.seed, 'order', pool, epoch))[at]), fold(self.seed, 'train', pool, epoch, at))
 
 # %% ../../nbs/engine/00_plan.ipynb #a3bb3212
 @patch

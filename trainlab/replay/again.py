@@ -67,7 +67,7 @@ class Probe(Callback):
     run_valid = False
     def __init__(self,
         first: int, last: int,         # steps to look at: first .. last - 1
-        watch: Mapping[str, Callable], # name -> (learner) -> number, or numbers by name; called with all gradients there
+        watch: Mapping[str, Callable], # name -> (learner) -> number, or numbers by name; called with all gradients
         every: int = 1,                # steps between looks
     ):
         self.first, self.last, self.watch, self.every, self.rows, self.found = first, last, watch, every, [], {}
@@ -125,7 +125,8 @@ class Activations:
     def attach(self, model: nn.Module) -> None:
         "Listen to the layer."
         layers = dict(model.named_modules())
-        if self.layer not in layers: raise RunError(f'There is no layer {self.layer!r}. There are: {", ".join(layers)}.')
+        if self.layer not in layers:
+            raise RunError(f'There is no layer {self.layer!r}. There are: {", ".join(layers)}.')
         self.hook = layers[self.layer].register_forward_hook(self.hear)
 
     def hear(self, layer: nn.Module, given: Any, out: Tensor) -> None:
@@ -153,8 +154,8 @@ class Replayed:
     def __repr__(self):
         n, first = len(self.frame), self.frame[~self.frame.equal].step
         if self.equal == n: return f'{n} of {n} losses equal the record, bit for bit.'
-        return (f'{self.equal} of {n} losses equal the record; the first that does not is that of step {first.iloc[0]}. '
-                'What the probes said is approximate from there on.')
+        return (f'{self.equal} of {n} losses equal the record; the first that does not is that of step '
+                f'{first.iloc[0]}. What the probes said is approximate from there on.')
 
 # %% ../../nbs/replay/01_again.ipynb #f04acd4c
 def replay(

@@ -43,29 +43,6 @@ class Spikes:
                 f'by chance it would be in {worst.expected:.1f}.')
 
 # %% ../../nbs/replay/02_spikes.ipynb #9bdb6a97
-def spikes(
-    run: Run | str | Path,  # a run, or its folder
-    z: float = 6.,          # what counts as unusual
-    most: int = 500,        # steps whose samples are looked up, the largest first
-) -> Spikes:
-    "Unusual losses and gradients, and the samples behind them. Nothing is run again; `at(run, step).losses()` does."
-    import pandas as pd
-    home = Path(getattr(run, 'path', run))
-    rows = reader(home).records('train').drop_duplicates('step', keep='last')
-    parts = rows.groupby(['phase', 'bucket'], sort=False)
-    for name in ('loss', 'grad_norm'):
-        known = name in rows and rows[name].notna().any()
-        rows[f'z_{name}'] = parts[name].transform(lambda v: robust_z(v.to_numpy())) if known else 0.
-    rows['z'] = rows[['z_loss', 'z_grad_norm']].max(axis=1)
-    found = rows[rows.z >= z].nlargest(most, 'z').reset_index(drop=True)
-    found['step'] -= 1
-    accused = _accused(home, found.step.tolist(), len(rows))
-    kept = [k for k in ('step', 'phase', 'bucket', 'loss', 'grad_norm', 'z') if k in found]
-    names, often = dict(zip(accused['key'], accused['sample'])), dict(zip(accused['key'], accused['spikes']))
-    worst = [max(keys, key=often.get) for keys in accused.attrs['keys']]
-    return Spikes(found[kept].assign(worst=[names[k] for k in worst], in_others=[often[k] - 1 for k in worst]),
-                  accused.drop(columns='key'), len(rows))
-
 def _accused(home: Path, steps: list[int], total: int) -> DataFrame:
     "Samples of these steps, the most frequent first; what each step holds is in `attrs`."
     import pandas as pd
@@ -86,3 +63,26 @@ def _accused(home: Path, steps: list[int], total: int) -> DataFrame:
                               spikes=[n for _, n in ranked], expected=[names[k][1] for k, _ in ranked]))
     frame.attrs['keys'] = keys
     return frame
+
+# %% ../../nbs/replay/02_spikes.ipynb #5f8ac659
+def spikes(
+    run: Run | str | Path,  # a run, or its folder
+    z: float = 6.,          # what counts as unusual
+    most: int = 500,        # steps whose samples are looked up, the largest first
+) -> Spikes:
+    "Unusual losses and gradients, and the samples behind them. Nothing is run again; `at(run, step).losses()` does."
+    home = Path(getattr(run, 'path', run))
+    rows = reader(home).records('train').drop_duplicates('step', keep='last')
+    parts = rows.groupby(['phase', 'bucket'], sort=False)
+    for name in ('loss', 'grad_norm'):
+        known = name in rows and rows[name].notna().any()
+        rows[f'z_{name}'] = parts[name].transform(lambda v: robust_z(v.to_numpy())) if known else 0.
+    rows['z'] = rows[['z_loss', 'z_grad_norm']].max(axis=1)
+    found = rows[rows.z >= z].nlargest(most, 'z').reset_index(drop=True)
+    found['step'] -= 1
+    accused = _accused(home, found.step.tolist(), len(rows))
+    kept = [k for k in ('step', 'phase', 'bucket', 'loss', 'grad_norm', 'z') if k in found]
+    names, often = dict(zip(accused['key'], accused['sample'])), dict(zip(accused['key'], accused['spikes']))
+    worst = [max(keys, key=often.get) for keys in accused.attrs['keys']]
+    return Spikes(found[kept].assign(worst=[names[k] for k in worst], in_others=[often[k] - 1 for k in worst]),
+                  accused.drop(columns='key'), len(rows))

@@ -10,6 +10,7 @@ import json, os, shutil, struct, warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
@@ -200,6 +201,7 @@ def save(self: Checkpoints,
     tensors: Mapping[str, Mapping[str, Tensor]],  # file name without suffix -> tensors
     texts: Mapping[str, str],                     # file name -> content, such as state.json
     before: Iterable[Path] = (),                  # files to sync to disk before the commit
+    check: Callable[[dict[str, dict[str, Tensor]]], None] | None = None,  # raises, in the thread, of what must not be
 ) -> Future:                                      # of the committed path
     "Copy now, write in the background. Waits only for an earlier save that is still being written."
     self.wait()
@@ -209,11 +211,13 @@ def save(self: Checkpoints,
         image.fill(group)
     files = {f'{name}.safetensors': memoryview(self.images[name].bytes.numpy()) for name in tensors}
     files |= {name: text.encode() for name, text in texts.items()}
-    self.pending = self.thread.submit(self._commit, step, files, list(before))
+    look = partial(check, {name: self.images[name].views for name in tensors}) if check else None
+    self.pending = self.thread.submit(self._commit, step, files, list(before), look)
     return self.pending
 
 @patch
-def _commit(self: Checkpoints, step: int, files: dict, before: list[Path]) -> Path:
+def _commit(self: Checkpoints, step: int, files: dict, before: list[Path], check: Callable | None = None) -> Path:
+    if check: check()
     for path in before:
         with path.open('rb') as f: os.fsync(f.fileno())
     if self.path(step).exists(): return self.path(step)

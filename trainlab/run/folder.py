@@ -50,6 +50,24 @@ def git_version() -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 # %% ../../nbs/run/04_folder.ipynb #da3986b8
+def _held(name: str, holder: Path) -> str:
+    who = _holder(holder)
+    pid, user, host, since = (who.get(k, '?') for k in ('pid', 'user', 'host', 'since'))
+    return (f'{name} is being trained by process {pid} of {user} on {host} since {since}. '
+            'Wait for it, stop it, or take another name.')
+
+def _holder(path: Path) -> dict[str, Any]:
+    "Who holds it. A start holds the lock a moment before it has written its name."
+    for _ in range(20):
+        with suppress(OSError, ValueError): return json.loads(path.read_text())
+        time.sleep(.05)
+    return {}
+
+def _user() -> str:
+    try: return getpass.getuser()
+    except (KeyError, OSError): return str(os.getuid())
+
+# %% ../../nbs/run/04_folder.ipynb #42df9b86
 class RunError(RuntimeError):
     "A run that cannot be opened; says why, and what to do."
 
@@ -75,23 +93,6 @@ def locked(
         holder.unlink(missing_ok=True)
         lock.release()
 
-def _held(name: str, holder: Path) -> str:
-    who = _holder(holder)
-    pid, user, host, since = (who.get(k, '?') for k in ('pid', 'user', 'host', 'since'))
-    return (f'{name} is being trained by process {pid} of {user} on {host} since {since}. '
-            'Wait for it, stop it, or take another name.')
-
-def _holder(path: Path) -> dict[str, Any]:
-    "Who holds it. A start holds the lock a moment before it has written its name."
-    for _ in range(20):
-        with suppress(OSError, ValueError): return json.loads(path.read_text())
-        time.sleep(.05)
-    return {}
-
-def _user() -> str:
-    try: return getpass.getuser()
-    except (KeyError, OSError): return str(os.getuid())
-
 # %% ../../nbs/run/04_folder.ipynb #02f71cef
 class Run:
     "A run's folder. Read it at any time; write to it inside `with run.open():`."
@@ -115,28 +116,31 @@ class Run:
             with suppress(OSError, ValueError): return json.loads((self.checkpoints.path(step)/'run.json').read_text())
         return {}
 
+    def yaml(self) -> str:
+        "The config, as `papermill -f` takes it."
+        return yaml.safe_dump(self.config.model_dump(), sort_keys=False)
+
     @property
     def model(self) -> Path:
         "Where the finished model is; while it is being written, where it is written to."
         return self.filling or self.path/'model'
 
-    def note(self, **changes: Any) -> None:
-        "Change entries of run.json."
-        write_text(self.path/'run.json', json.dumps(self.info | changes, indent=1))
+# %% ../../nbs/run/04_folder.ipynb #70946cf9
+@patch
+def note(self: Run, **changes: Any) -> None:
+    "Change entries of run.json."
+    write_text(self.path/'run.json', json.dumps(self.info | changes, indent=1))
 
-    @property
-    def finished(self) -> str:
-        "When it came to its end; empty before."
-        return self.info.get('finished', '')
+@patch(as_prop=True)
+def finished(self: Run) -> str:
+    "When it came to its end; empty before."
+    return self.info.get('finished', '')
 
-    def __repr__(self):
-        stopped = f'stopped by {self.stopped}' if self.stopped else 'not finished'
-        how = f'finished {self.finished}' if self.finished else stopped
-        return f'Run {self.path}: step {(self.checkpoints.steps() or [0])[-1]}, {how}'
-
-    def yaml(self) -> str:
-        "The config, as `papermill -f` takes it."
-        return yaml.safe_dump(self.config.model_dump(), sort_keys=False)
+@patch
+def __repr__(self: Run):
+    stopped = f'stopped by {self.stopped}' if self.stopped else 'not finished'
+    how = f'finished {self.finished}' if self.finished else stopped
+    return f'Run {self.path}: step {(self.checkpoints.steps() or [0])[-1]}, {how}'
 
 # %% ../../nbs/run/04_folder.ipynb #525801f3
 def step_of(checkpoint: Path) -> int:
@@ -183,6 +187,7 @@ def scores(self: Run) -> DataFrame:
     if valid.empty: return valid
     return valid.tail(1).drop(columns=['time'], errors='ignore').set_index('step').dropna(axis=1).round(4)
 
+# %% ../../nbs/run/04_folder.ipynb #390af82d
 @patch
 def curves(self: Run,
     window: int = 25,  # steps to smooth over

@@ -172,6 +172,7 @@ def write_model(
     save_file(weights, run.model/'model.safetensors', metadata=metadata)
     write_text(run.model/'config.yaml', run.yaml())
 
+# %% ../../nbs/run/06_weights.ipynb #f3860fcf
 def read_model(
     run: Run | str | Path,  # a finished run, or its folder
     config: type[C],        # the system's config
@@ -187,6 +188,7 @@ def read_model(
     try:
         if (folder/'manifest.json').exists(): verify(folder)
     except BadCheckpoint as e:
-        raise RunError(f'The finished model of {home} is damaged: {e}. The command that trained it writes it again.')
+        raise RunError(f'The finished model of {home} is damaged: {e}. '
+                       'The command that trained it writes it again.') from e
     with safe_open(path, 'pt') as f: facts = json.loads((f.metadata() or {}).get('facts', '{}'))
     return configure(config, read_yaml(folder/'config.yaml')), load_file(path), facts
