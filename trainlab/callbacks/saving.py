@@ -45,6 +45,12 @@ class Saving(Callback):
         except OSError as e: raise self.lost(e) from e
         self.saved = learn.step
 
+    @property
+    def anchor(self) -> bool:
+        "Whether the checkpoint of this step is kept for good: a phase begins, or it was asked for."
+        every, step = self.home.config.anchor_every, self.learn.step
+        return step in self.learn.plan.starts[1:-1] or every > 0 and step % every == 0
+
     def state_dict(self) -> dict[str, Any]: return dict(anchors=sorted(self.anchors))
 
     def load_state_dict(self, state: dict[str, Any]) -> None: self.anchors.update(state.get('anchors', []))
@@ -62,12 +68,6 @@ def lost(self: Saving, e: OSError) -> RunError:
     kept = self.home.checkpoints
     return RunError(f'A checkpoint could not be written to {kept.folder}: {e.strerror or e}. Make room there, '
                     f'then run the same again: it continues from step {(kept.steps() or [0])[-1]}.')
-
-@patch(as_prop=True)
-def anchor(self: Saving) -> bool:
-    "Whether the checkpoint of this step is kept for good: a phase begins, or it was asked for."
-    every, step = self.home.config.anchor_every, self.learn.step
-    return step in self.learn.plan.starts[1:-1] or every > 0 and step % every == 0
 
 # %% ../../nbs/callbacks/02_saving.ipynb #202c2c78
 def follow(
