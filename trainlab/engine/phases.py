@@ -8,7 +8,7 @@ __all__ = ['Count', 'ENDS', 'PhaseFields', 'idle', 'PhaseConfig', 'phase_of', 'l
 
 # %% ../../nbs/engine/01_phases.ipynb #5c824d37
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -93,6 +93,15 @@ class PhaseConfig(PhaseFields):
         return dict(shared) | dict(given)
 
 # %% ../../nbs/engine/01_phases.ipynb #9f321703
+def _by_bucket(phase: PhaseConfig, name: str, known: set[str]) -> Callable[[str, int], int]:
+    "(bucket, default) -> what the phase says of it."
+    said = getattr(phase, name)
+    if not isinstance(said, dict): return lambda bucket, default: said
+    lost = ', '.join(k for k in said if k not in known)
+    if lost: raise ParameterError(f'phase {phase.name!r}: {name} names {lost}; the buckets are '
+                                  f'{", ".join(sorted(known))}.')
+    return said.get
+
 @patch
 def phase(self: PhaseConfig,
     sizes: Mapping[str, int],  # bucket -> items
@@ -100,9 +109,10 @@ def phase(self: PhaseConfig,
     "The plan's."
     ends = dict(step=self.steps, epoch=Epochs(self.epochs),
                 loss_plateau=Plateau(self.steps, self.threshold, self.window, self.patience))
-    of = lambda v, bucket, default: v.get(bucket, default) if isinstance(v, dict) else v
-    buckets = tuple(Bucket(n, of(self.batch_size, n, 4), share, of(self.gradient_accumulation, n, 1),
-                           'items' if self.shapes else '') for n, share in self.shares(sizes).items())
+    shares = self.shares(sizes)
+    size, many = (_by_bucket(self, k, {*shares, *sizes}) for k in ('batch_size', 'gradient_accumulation'))
+    buckets = tuple(Bucket(n, size(n, 4), share, many(n, 1), 'items' if self.shapes else '')
+                    for n, share in shares.items())
     train = ('*lora_*',) if self.mode == 'lora' else tuple(self.train)
     return Phase(self.name, ends[self.transition], buckets, self.lr, self.min_lr, self.warmup, self.schedule,
                  self.cycles, train, tuple(self.loss_weights.items()))
