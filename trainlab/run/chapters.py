@@ -52,9 +52,8 @@ def changed_settings(
 ) -> list[str]:
     "Names of the settings that differ and that steps depend on; one that is new and at its default is none."
     now, fields = said(config), type(config).model_fields
-    defaults = said(type(config)())
-    fixed = [k for k, f in fields.items() if not is_anytime(f)]
-    return [k for k in fixed if was.get(k, defaults[k]) != now[k]] + [k for k in was if k not in fields]
+    def differs(k, f): return was[k] != now[k] if k in was else getattr(config, k) != f.default
+    return [k for k, f in fields.items() if not is_anytime(f) and differs(k, f)] + [k for k in was if k not in fields]
 
 # %% ../../nbs/run/02_chapters.ipynb #b2937c96
 def changed_files(
