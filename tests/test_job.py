@@ -100,4 +100,4 @@ def test_a_finished_run_says_what_its_own_job_accepts(tmp_path):
     assert again == run.config and again.training_mode == 'lora_then_full'
     before = (run.path/'metrics.jsonl').read_bytes()
     assert finetune.train(again).path == run.path and (run.path/'metrics.jsonl').read_bytes() == before
-    with pytest.raises(RunError, match='full_lr: 0.0 -> 0.001'): finetune.train(again.model_copy(update=dict(full_lr=1e-3)))
+    with pytest.raises(RunError, match='full_lr: 1e-05 -> 0.001'): finetune.train(again.model_copy(update=dict(full_lr=1e-3)))
