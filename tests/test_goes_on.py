@@ -89,3 +89,47 @@ def test_a_fork_goes_its_own_way_and_outlives_its_parent(home):
     shutil.rmtree(parent.path)
     longer = vsr.train(configure(vsr.config, fork | dict(name='lower', lr=1e-5, steps=8)))
     assert len(longer.records('train')) == 8
+
+
+def state(run): return {p.relative_to(run.path): p.read_bytes() for p in run.path.rglob('*') if p.is_file() and p.name != 'run.json'}
+
+
+def test_what_is_refused_has_changed_nothing(home):
+    run = vsr.train(config(home, name='stays')); before, info = state(run), run.info
+    for wrong, says in ((dict(resume_from=2, lr=1e-4), 'set amend=True'), (dict(resume_from=3), 'There are 2, 4, 6'), (dict(base_channels=32, amend=True), 'cannot change'),
+                        (dict(steps=100, warmup=50, phases=[dict(name='other', steps=3)], amend=True), 'beside phases'), (dict(fork_from=f'{run.path}@4'), 'has begun already')):
+        with pytest.raises(Exception, match=says): vsr.train(config(home, name='stays', **wrong))
+        assert state(run) == before and run.info['chapters'] == info['chapters'] and run.finished
+    told = {k: v for k, v in config(home, name='stays').model_dump().items() if k not in ('steps', 'warmup')}
+    with pytest.raises(RunError, match="phase 'train', which is not among other"): vsr.train(configure(vsr.config, told | dict(phases=[dict(name='other', steps=9)], amend=True)))
+    assert state(run) == before and run.info['chapters'] == info['chapters'] and run.finished
+    assert vsr.train(config(home, name='stays')).path == run.path
+
+
+def test_an_error_before_the_first_step_of_a_chapter_leaves_no_chapter(home):
+    run = vsr.train(config(home, name='poison')); (home/'films'/'junk.mp4').write_bytes(b'no video at all' * 50)
+    with pytest.raises(Exception, match='junk.mp4'): vsr.train(config(home, name='poison', amend=True, steps=9))
+    assert len(run.chapters) == 1 and run.finished
+    (home/'films'/'junk.mp4').unlink(); longer = vsr.train(config(home, name='poison', steps=8)); assert len(longer.records('train')) == 8
+
+
+def test_a_finished_run_without_checkpoints_is_not_begun_anew(home):
+    run = vsr.train(config(home, name='tidy')); kept = weights(run); shutil.rmtree(run.path/'checkpoints')
+    assert same(weights(vsr.train(config(home, name='tidy', log_every=2))), kept)
+    with pytest.raises(RunError, match='has no checkpoints any more'): vsr.train(config(home, name='tidy', steps=9))
+
+
+def test_a_fork_may_ask_for_a_default(home):
+    parent = vsr.train(config(home, name='parent')); default = vsr.config.model_fields['lr'].default
+    fork = dict(root=str(home/'runs'), fork_from=f'{parent.path}@4', device='cpu')
+    assert vsr.train(configure(vsr.config, fork | dict(name='plain', lr=default))).config.lr == default
+    with pytest.raises(RunError, match='has begun already, as a fork of'): vsr.train(configure(vsr.config, fork | dict(name='plain', fork_from=f'{parent.path}@2')))
+    with pytest.raises(RunError, match='and not as a fork'): vsr.train(config(home, name='parent', fork_from=str(vsr.train(config(home, name='other', steps=2)).path)))
+
+
+def test_a_run_that_ended_early_goes_on_when_it_is_told_to(home):
+    told = dict(name='early', best='-loss', early_stopping=1, preview_every=2, lr=.05, clip=0.)
+    run = vsr.train(config(home, **told, steps=40)); ended = run.records('train').step.iloc[-1]
+    assert ended < 40 and run.info['best']['step'] in run.checkpoints.steps()
+    on = vsr.train(config(home, **told, steps=60)); assert on.records('train').step.iloc[-1] > ended
+    fork = vsr.train(configure(vsr.config, dict(root=str(home/'runs'), fork_from=str(run.path), name='on', device='cpu', steps=80))); assert fork.config.best == '-loss'

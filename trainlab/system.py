@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 import torch
-from fastai.callback.core import Callback
+from fastai.callback.core import Callback, CancelEpochException
 from fastcore.basics import patch
 from torch import nn
 from .callbacks.adapters import adapt, enter, itself, start, whole
@@ -131,6 +131,18 @@ def _previews(self: System, run: Run, valid: Source) -> list[Previews]:
     if not self.draw or not run.config.previews: return []
     return [Previews(run, lambda model: drawn(self.draw, model, valid, run.config.previews))]
 
+# %% ../nbs/system.ipynb #1789e2b1
+def _inherits(cfg: TrainConfig) -> list[str]:
+    "Fields that a fork has from its parent, where it does not say otherwise."
+    lengths = ('steps', 'epochs', 'warmup', 'full_steps', 'training_mode') if cfg.phases else ()
+    kept = [k for k, f in type(cfg).model_fields.items() if k in ('data', 'best') or not is_anytime(f)]
+    return [k for k in kept if k not in lengths]
+
+def _parent(run: Run, begun: bool) -> dict[str, Any]:
+    "What the parent of a fork was told."
+    if begun: return run.info.get('forked', {}).get('config', {})
+    return told_by(fork_source(run.config.fork_from, exact=False)).get('config', {})
+
 # %% ../nbs/system.ipynb #725374b0
 @patch
 def adopted(self: System, cfg: TrainConfig) -> TrainConfig:
@@ -140,7 +152,8 @@ def adopted(self: System, cfg: TrainConfig) -> TrainConfig:
     if cfg.fork_from: names, said = _inherits(cfg), _parent(run, begun)
     elif cfg.init_from: names, said = cfg.architecture, {}
     else: return cfg
-    left = [k for k in names if getattr(cfg, k) == fields[k].default]
+    given = cfg.model_fields_set if cfg.fork_from else {k for k in names if getattr(cfg, k) != fields[k].default}
+    left = [k for k in names if k not in given]
     if left and not cfg.fork_from: said = run.info.get('config', {}) if begun else self._described(cfg)
     return configure(type(cfg), cfg.model_dump() | {k: said[k] for k in left if k in said})
 
@@ -149,16 +162,6 @@ def _described(self: System, cfg: TrainConfig) -> dict[str, Any]:
     source = Weights(cfg.init_from)
     refuse_strangers(source.system, self.name, f'init_from={cfg.init_from!r} is')
     return cfg.described(source)
-
-def _inherits(cfg: TrainConfig) -> list[str]:
-    "Fields that a fork has from its parent, where it does not say otherwise."
-    lengths = ('steps', 'epochs', 'warmup', 'full_steps', 'training_mode') if cfg.phases else ()
-    return [k for k, f in type(cfg).model_fields.items() if (k == 'data' or not is_anytime(f)) and k not in lengths]
-
-def _parent(run: Run, begun: bool) -> dict[str, Any]:
-    "What the parent of a fork was told."
-    if begun: return run.info.get('forked', {}).get('config', {})
-    return told_by(fork_source(run.config.fork_from, exact=False)).get('config', {})
 
 # %% ../nbs/system.ipynb #2779be4a
 @patch
@@ -217,7 +220,7 @@ def _told(run: Run, learn: RunLearner, begun: int) -> Iterator[None]:
     finally:
         end = dict(from_step=begun, to_step=learn.step, ended=now(), stopped=run.stopped) | said
         ended = said or run.stopped
-        *before, this = run.info['history']
+        *before, this = run.info.get('history') or [{}]
         try: run.note(history=[*before, this | end], finished='' if ended else now())
         except OSError as e: warnings.warn(f'{run.path}/run.json could not be written: {e}.', stacklevel=3)
 
@@ -226,7 +229,7 @@ def _rescued(run: Run, learn: RunLearner) -> None:
     try:
         learn.saving.save()
         run.checkpoints.wait()
-    except (OSError, RunError) as e:
+    except (OSError, RunError, CancelEpochException) as e:
         warnings.warn(f'Step {learn.step} could not be saved: {e}. The checkpoint before it is whole.', stacklevel=3)
 
 # %% ../nbs/system.ipynb #6ccef88d
@@ -254,29 +257,7 @@ def _lead(run: Run) -> tuple[TrainConfig, list[Callback]] | None:
     own = {k: getattr(cfg, k) for k in ('name', 'root', 'resume', 'device', 'workers')} | dict(fork_from=str(source))
     return configure(type(cfg), told_by(source)['config'] | own), [Until(int(step))]
 
-# %% ../nbs/system.ipynb #83327ad3
-@patch
-def train(self: System,
-    cfg: TrainConfig,
-    cbs: Sequence[Callback] = (),  # a user's own, besides
-) -> Run:                          # `run.stopped` tells whether it was stopped before its end
-    "Begin or continue the run that `cfg` names, train it to its end, and write the finished model."
-    run = Run(self.adopted(cfg))
-    self._refuse(run)
-    lead = _lead(run)
-    if lead: run = Run(self.train(*lead) and run.config.model_copy(update=dict(resume=True)))
-    files = self.files(run.config).reordered(_known(run))
-    with run.open(files.contents, choose_device(cfg.device), self.name):
-        if run.finished and whole_model(run):
-            say(f'{cfg.name} was finished on {run.finished}: there is nothing left to train.')
-            return run
-        learn = self.learner(run.config, run, files, cbs)
-        begun = self._begun(run, learn)
-        with _told(run, learn, begun):
-            if learn.device.type == 'cuda' and begun < learn.plan.total: rehearse(learn)
-            self._finished(run, learn)
-    return run
-
+# %% ../nbs/system.ipynb #1e9c4cd9
 def _known(run: Run) -> dict[str, Any]:
     "The files that it has trained on by now, in their order."
     if run.config.fork_from and not run.chapters:
@@ -290,9 +271,37 @@ def _refuse(self: System, run: Run) -> None:
     if cfg.resume and run.checkpoints.steps():
         refuse_strangers(run.info.get('system', ''), self.name, f'{run.path} is')
     elif cfg.fork_from:
+        if run.path.resolve() in fork_source(cfg.fork_from, exact=False).resolve().parents:
+            raise RunError(f'fork_from={cfg.fork_from!r} is the run itself. Give the fork another name.')
         theirs = told_by(fork_source(cfg.fork_from, exact=False)).get('system', '')
         refuse_strangers(theirs, self.name, f'fork_from={cfg.fork_from!r} is')
     elif cfg.init_from: Weights(cfg.init_from).refuse(run.path)
+
+# %% ../nbs/system.ipynb #83327ad3
+@patch
+def train(self: System,
+    cfg: TrainConfig,
+    cbs: Sequence[Callback] = (),  # a user's own, besides
+) -> Run:                          # `run.stopped` tells whether it was stopped before its end
+    "Begin or continue the run that `cfg` names, train it to its end, and write the finished model."
+    run = Run(self.adopted(cfg))
+    self._refuse(run)
+    lead = _lead(run)
+    if lead:
+        led = self.train(*lead)
+        if led.stopped != f'step {lead[1][0].last}': return led    # by somebody
+        run = Run(run.config.model_copy(update=dict(resume=True)))
+    files = self.files(run.config).reordered(_known(run))
+    with run.open(files.contents, choose_device(cfg.device), self.name):
+        if run.finished and whole_model(run):
+            say(f'{cfg.name} was finished on {run.finished}: there is nothing left to train.')
+            return run
+        learn = self.learner(run.config, run, files, cbs)
+        begun = self._begun(run, learn)
+        with _told(run, learn, begun):
+            if learn.device.type == 'cuda' and begun < learn.plan.total: rehearse(learn)
+            self._finished(run, learn)
+    return run
 
 # %% ../nbs/system.ipynb #79426071
 def system_of(

@@ -6,6 +6,7 @@
 __all__ = ['Best']
 
 # %% ../../nbs/callbacks/12_best.ipynb #e94ccf11
+import math
 from typing import Any
 from fastai.callback.core import Callback
 from fastcore.basics import patch
@@ -13,6 +14,7 @@ from .recording import Recording
 from .saving import Saving
 from ..engine.plan import RUN
 from ..run.folder import Run, RunError
+from ..run.panel import say
 
 # %% ../../nbs/callbacks/12_best.ipynb #f37620da
 class Best(Callback):
@@ -25,11 +27,12 @@ class Best(Callback):
     ):
         self.home, self.patience = home, patience
         self.score, self.less = score.removeprefix('-'), score.startswith('-') or score == 'loss'
-        self.value, self.step, self.waited = None, None, 0
+        self.value, self.at, self.waited, self.fresh = None, None, 0, False
+        self.anew: int | None = None     # the step at which a chapter begins: what was waited before does not count
 
     def better(self, value: float) -> bool:
         "Whether a score is better than the best so far."
-        if self.value is None: return True
+        if self.value is None or not math.isfinite(value): return math.isfinite(value)
         return value < self.value if self.less else value > self.value
 
     def after_validate(self):
@@ -38,27 +41,43 @@ class Best(Callback):
         if self.score not in learn.scores:
             raise RunError(f'best={self.score!r} is no score of this run. There are: {", ".join(learn.scores)}.')
         if not self.better(learn.scores[self.score]):
+            if learn.step == self.anew: return
             self.waited += 1
-            if self.patience and self.waited >= self.patience: learn.replan(learn.plan.with_end(RUN, learn.step))
+            if self.patience and self.waited >= self.patience: self.end()
             return
-        self.value, self.step, self.waited = learn.scores[self.score], learn.step, 0
-        self.keep()
-        self.home.note(best=dict(step=self.step, score=self.score, value=self.value))
+        self.value, self.at, self.waited, self.fresh = learn.scores[self.score], learn.step, 0, True
 
 # %% ../../nbs/callbacks/12_best.ipynb #fc946e91
+@patch
+def end(self: Best) -> None:
+    "Let the run end here, and say why."
+    step = self.learn.step
+    say(f'The run ends at step {step}: {self.waited} validations without a better {self.score} than {self.value:.4g}, '
+        f'at step {self.at}.')
+    self.learn.replan(self.learn.plan.with_end(RUN, step))
+
+@patch
+def after_epoch(self: Best) -> None:
+    if not self.fresh: return
+    self.fresh = False
+    self.keep()
+    self.home.note(best=dict(step=self.at, score=self.score, value=self.value))
+
 @patch
 def keep(self: Best) -> None:
     "See to it that the checkpoint of this step is there, and stays."
     for cb in self.learn.cbs:
         if not isinstance(cb, Saving): continue
-        cb.best = self.step
+        cb.top = self.at
         cb.save()
 
 @patch
-def state_dict(self: Best) -> dict[str, Any]: return dict(value=self.value, step=self.step, waited=self.waited)
+def state_dict(self: Best) -> dict[str, Any]: return dict(value=self.value, step=self.at, waited=self.waited)
 
 @patch
 def load_state_dict(self: Best, state: dict[str, Any]) -> None:
-    self.value, self.step, self.waited = state['value'], state['step'], state['waited']
+    self.value, self.at, self.waited = state['value'], state['step'], state['waited']
     for cb in self.learn.cbs:
-        if isinstance(cb, Saving): cb.best = self.step
+        if isinstance(cb, Saving): cb.top = self.at
+    if any(c.step == self.learn.step and c.changed for c in self.home.chapters):
+        self.waited, self.anew = 0, self.learn.step

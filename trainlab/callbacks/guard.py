@@ -138,6 +138,7 @@ def begin(self: Guard) -> None:
 def _flat(tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {f'{file}.{k}': v for file, group in tensors.items() for k, v in group.items()}
 
+# %% ../../nbs/callbacks/09_guard.ipynb #a81f2dfa
 @patch
 def seen(self: Guard,
     rows: list[dict[str, Any]],  # records
@@ -153,7 +154,9 @@ def before_save(self: Guard,
 ) -> Callable[[Mapping[str, Mapping[str, Tensor]]], None] | None: # raises, of a copy of them
     "Raise rather than let a state be saved that is not finite; where steps are looked at, as its copy is written."
     if self.careful and not self.found: return partial(self.refuse, step=self.learn.step)
-    self.refuse(tensors, self.learn.step)
+    if self.found or any(k not in (self.endless or ()) for k in not_finite(_flat(tensors))):
+        if not self.careful: self.go_back()
+        self.refuse(tensors, self.learn.step)
 
 @patch
 def refuse(self: Guard,
@@ -162,8 +165,7 @@ def refuse(self: Guard,
 ) -> None:
     "Raise `RunError` if some of it is not finite that was when the fit began."
     bad = [k for k in not_finite(_flat(tensors)) if k not in (self.endless or ())]
-    if not bad and not self.found: return
-    if not self.careful: self.go_back()
+    if not bad: return
     more = f' and {len(bad) - 4} more' if len(bad) > 4 else ''
     raise RunError(f'After step {step} the state is not finite, in {", ".join(bad[:4])}{more}; it is not saved. '
                    f'{ADVICE.format(step=step - 1)} {self.last_good}')

@@ -31,11 +31,12 @@ def narrowed(
     sizes: Mapping[str, Mapping[str, int]],  # phase -> bucket -> samples in a micro-batch
 ) -> Plan:
     "The same plan, in smaller micro-batches."
-    def fit(bucket: Bucket, size: int) -> Bucket:
+    def fit(bucket: Bucket, most: int) -> Bucket:
+        size = next(n for n in range(min(most, bucket.batch_size), 0, -1) if bucket.batch_size % n == 0)
         return replace(bucket, batch_size=size, gradient_accumulation=bucket.samples//size)
     phases = [replace(p, buckets=tuple(fit(b, sizes.get(p.name, {}).get(b.name, b.batch_size)) for b in p.buckets))
               for p in plan.phases]
-    return Plan(phases, plan.sizes, plan.seed, plan.ends)
+    return Plan(phases, plan.sizes, plan.seed, plan.ends, plan.begins)
 
 # %% ../../nbs/callbacks/11_memory.ipynb #eb953692
 class Smaller(Callback):

@@ -27,8 +27,8 @@ class Saving(Callback):
         self.home, self.every, self.minutes, self.epochs = home, every, minutes, epochs
         self.saved: int | None = None  # the step of the last one
         self.anchors: set[int] = set() # steps whose checkpoints are kept for good
-        self.best: int | None = None   # the step of the one that scored best, which is kept as well
-        home.checkpoints.anchored = lambda step: step in self.anchors or step == self.best
+        self.top: int | None = None    # the step of the one that scored best, which is kept as well
+        home.checkpoints.anchored = lambda step: step in self.anchors or step == self.top
 
     def save(self) -> None:
         "Copy now, write in the background."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Count', 'ENDS', 'PhaseFields', 'idle', 'PhaseConfig', 'phase_of', 'listed', 'Curriculum', 'AdapterFields',
-           'TrainFields', 'curriculum_of', 'said_besides', 'longer', 'TrainConfig']
+           'TrainFields', 'curriculum_of', 'among', 'said_besides', 'longer', 'TrainConfig']
 
 # %% ../../nbs/engine/01_phases.ipynb #5c824d37
 import html
@@ -196,7 +196,7 @@ class Curriculum:
 
 # %% ../../nbs/engine/01_phases.ipynb #2db76570
 class AdapterFields(RunConfig):
-    "What a training with an adapter is told."
+    "What a training is told that has an adapter, or begins with other weights."
     training_mode: Literal['full', 'lora', 'lora_then_full'] = setting(
         'full', 'what trains: the whole model | an adapter | one after the other', 'adapter')
     targets: list[str] = setting(['*'], 'patterns of the layers that get an adapter', 'adapter')
@@ -207,6 +207,11 @@ class AdapterFields(RunConfig):
     full_steps: int = setting(0, 'optimizer steps of the whole model, with lora_then_full; 0: as many as steps',
                               'adapter', ge=0)
     full_lr: float = setting(0., 'highest learning rate of the whole model; 0: as lr', 'adapter', ge=0)
+
+    @classmethod
+    def described(cls, weights: Weights) -> dict[str, Any]: # field -> value
+        "What a source says of the architecture of its weights, in the names of this config."
+        return weights.config()
 
 # %% ../../nbs/engine/01_phases.ipynb #959673ea
 class TrainFields(AdapterFields, defaults=dict(name='train')):
@@ -269,6 +274,15 @@ def _meant(cfg: TrainFields) -> list[dict[str, Any]]:
     return [dict(name=name, mode=mode) | lasting(n) for name, mode, n in parts]
 
 # %% ../../nbs/engine/01_phases.ipynb #560f13b5
+def among(
+    names: list[str],          # of phases
+    place: Mapping[str, Any],  # that a run has come to
+) -> None:
+    "Raise `ParameterError` if the phase that a run is in is not among these."
+    if place['phase'] not in names: raise ParameterError(
+        f'step {place["step"]} lies in phase {place["phase"]!r}, which is not among {", ".join(names)}. Keep it in the '
+        'list, so that it is clear where to go on.')
+
 def said_besides(cfg: TrainFields) -> dict[str, Any]:
     "What steps depend on, but for how long it lasts."
     lengths = {'phases', 'steps', 'epochs', 'full_steps'}
@@ -322,7 +336,6 @@ class TrainConfig(TrainFields):
         a, b = (said_besides(cfg) for cfg in (was, self))
         return a == b and longer(was.curriculum.phases, self.curriculum.phases, not self.phases)
 
-    @classmethod
-    def described(cls, weights: Weights) -> dict[str, Any]: # field -> value
-        "What a source says of the architecture of its weights, in the names of this config."
-        return weights.config()
+    def follows(self, place: Mapping[str, Any]) -> None:
+        "Raise `ParameterError` if the phase that a run is in is not among these."
+        among([p.name for p in self.curriculum.phases], place)

@@ -94,7 +94,8 @@ class Probe(Callback):
         if not learn.last_micro: return
         step = learn.planned.step
         norm = {} if learn.grad_norm is None else dict(grad_norm=learn.grad_norm.item())
-        if step >= self.first: self.rows.append(dict(step=step, loss=learn.step_loss.item()) | norm | self.found)
+        if step >= self.first and not learn.skipped:
+            self.rows.append(dict(step=step, loss=learn.step_loss.item()) | norm | self.found)
         self.found = {}
         if step == self.last - 1: raise CancelFitException
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
 from .past import described, past, reader
-from ..run.folder import Run
+from ..run.folder import Run, RunError
 if TYPE_CHECKING: from pandas import DataFrame
 
 # %% auto #0
@@ -39,7 +39,8 @@ class Spikes:
     def __repr__(self):
         if not len(self.steps): return f'No unusual loss or gradient among {self.looked} steps.'
         worst = self.samples.iloc[0]
-        return (f'{len(self.steps)} of {self.looked} steps are unusual. {worst.sample} is in {worst.spikes} of them; '
+        return (f'{len(self.steps)} of {self.looked} steps are unusual. {worst["sample"]} is in {worst.spikes} of '
+                'them; '
                 f'by chance it would be in {worst.expected:.1f}.')
 
 # %% ../../nbs/replay/02_spikes.ipynb #9bdb6a97
@@ -73,6 +74,7 @@ def spikes(
     "Unusual losses and gradients, and the samples behind them. Nothing is run again; `at(run, step).losses()` does."
     home = Path(getattr(run, 'path', run))
     rows = reader(home).records('train').drop_duplicates('step', keep='last')
+    if not len(rows): raise RunError(f'{home} has no records of steps yet.')
     parts = rows.groupby(['phase', 'bucket'], sort=False)
     for name in ('loss', 'grad_norm'):
         known = name in rows and rows[name].notna().any()

@@ -142,7 +142,10 @@ def replaced(
         yield filling
         _seal(filling)
         if folder.exists(): os.rename(folder, old)
-        os.rename(filling, folder)
+        try: os.rename(filling, folder)
+        except OSError:
+            if old.exists(): os.rename(old, folder)
+            raise
         sync_folder(folder.parent)
     finally:
         for left in (filling, old): shutil.rmtree(left, ignore_errors=True)

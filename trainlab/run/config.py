@@ -98,6 +98,9 @@ class RunConfig(RunFields):
         "Whether this says to train longer than `was`, and nothing else."
         return False
 
+    def follows(self, place: Mapping[str, Any]) -> None:
+        "Raise `ParameterError` if a run that has come to a place, as its checkpoint says, cannot go on with this."
+
     def _repr_html_(self) -> str: return table(self)
 
 # %% ../../nbs/run/00_config.ipynb #328ae5cb
@@ -259,5 +262,9 @@ def parameters(
 ) -> C:
     "The config that the notebook's parameters describe."
     scope = inspect.currentframe().f_back.f_globals if scope is None else scope
-    names = dict.fromkeys([*injected(scope.get('In', [])), *(n for n in config.model_fields if n in scope)])
-    return configure(config, {n: scope[n] for n in names})
+    given = injected(scope.get('In', []))
+    names = dict.fromkeys([*given, *(n for n in config.model_fields if n in scope)])
+    cfg = configure(config, {n: scope[n] for n in names})
+    mine = {n for n in names if n in given or getattr(cfg, n) != config.model_fields[n].default}
+    object.__setattr__(cfg, '__pydantic_fields_set__', mine)     # the rest stands in the cell as it is by default
+    return cfg

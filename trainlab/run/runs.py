@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from .checkpoint import Checkpoints
+from .folder import RunError
 if TYPE_CHECKING: from pandas import DataFrame
 
 # %% auto #0
@@ -33,6 +34,7 @@ def runs(
 ) -> DataFrame:                 # a row a run, in the order in which they were begun
     "All runs of a folder."
     import pandas as pd
+    if not Path(root).expanduser().is_dir(): raise RunError(f'{root}: no such folder. Runs are folders in it.')
     rows = [r for home in sorted(Path(root).expanduser().iterdir()) if home.is_dir() and (r := row(home))]
     rows.sort(key=lambda r: r['started'])
     if not tree: return pd.DataFrame(rows)

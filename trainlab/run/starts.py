@@ -9,14 +9,15 @@ __all__ = ['fork_source', 'told_by']
 import json, os, shutil, warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 import torch
 from fastcore.basics import patch
 from .. import __version__
-from .chapters import Chapter, differences, in_force, refusal, said, turn_of
+from .chapters import Chapter, changed_settings, differences, in_force, refusal, said, turn_of
 from .checkpoint import BadCheckpoint, Checkpoints, replaced, verify
+from .config import ParameterError
 from .folder import Run, RunError, git_version, locked, now, step_of, write_text
 from .machine import found
 
@@ -24,28 +25,37 @@ from .machine import found
 @patch
 def _start(self: Run) -> Path | None:
     "The checkpoint to go on from; None: from the beginning."
-    if self.config.resume_from != '': self._go_back(str(self.config.resume_from))
+    wanted = str(self.config.resume_from)
+    was = self.info.get('config', {})
+    again = str(was.get('resume_from', '')) == wanted and not changed_settings(was, self.config)   # after a kill
+    if wanted and not again: return self._older(wanted)
     newest = self.checkpoints.newest()
     if newest or not any((self.path/'checkpoints'/'bad').glob('step_*')): return newest
     raise RunError(f'None of the checkpoints in {self.path} is whole; they lie in checkpoints/bad. '
                    'resume=False moves the run aside and starts anew.')
 
 @patch
-def _go_back(self: Run, wanted: str) -> None:
-    if str(self.info.get('config', {}).get('resume_from', '')) == wanted: return   # the same start again
+def _older(self: Run, wanted: str) -> Path:
     kept = self.checkpoints
     place = kept.path(int(wanted)) if wanted.isdigit() else Path(wanted).expanduser()
-    if place.parent.resolve() not in (kept.folder.resolve(), (kept.folder/'later').resolve()) or not place.is_dir():
+    if place.parent.resolve() != kept.folder.resolve() or not place.is_dir():
         raise RunError(f'resume_from={wanted!r} is no checkpoint of {self.path}. There are '
-                       f'{", ".join(map(str, kept.steps())) or "none"}. fork_from takes one of another run.')
+                       f'{", ".join(map(str, kept.steps())) or "none"}. fork_from takes one from elsewhere, such as '
+                       'checkpoints/later.')
     try: verify(place)
     except BadCheckpoint as e: raise RunError(f'resume_from={wanted!r} is damaged: {e}.') from e
-    step = step_of(place)
-    for later in [s for s in kept.steps() if s > step]: kept.move(later, 'later')
-    if place != kept.path(step): os.rename(place, kept.path(step))
+    return kept.path(step_of(place))
+
+@patch
+def _leave_behind(self: Run) -> None:
+    "Move what came after the checkpoint that this start goes on from to `checkpoints/later/`, with the records."
+    kept = self.checkpoints
+    later = [s for s in kept.steps() if self.start and s > step_of(self.start)]
+    if not later: return
+    self.note(finished='')
+    for step in later: kept.move(step, 'later')
     records = self.path/'metrics.jsonl'
     if records.exists(): shutil.copy(records, kept.folder/'later'/f'metrics_{len(self.info.get("history", []))}.jsonl')
-    self.note(finished='')
 
 # %% ../../nbs/run/05_starts.ipynb #188bb1c0
 def fork_source(
@@ -78,18 +88,32 @@ def told_by(checkpoint: Path) -> dict[str, Any]:
 
 # %% ../../nbs/run/05_starts.ipynb #9590c4ee
 @patch
+def _forked(self: Run) -> None:
+    "Look whether a run that has begun is the fork that is meant."
+    forked, given = self.info.get('forked', {}), self.config.fork_from
+    was, (home, _, step) = forked.get('asked', ''), given.rpartition('@')
+    led = bool(home) and home == str(Path(was).parent.parent)       # from a checkpoint before the step
+    if not was or was != given and not led: raise RunError(
+        f'{self.path} has begun already, {f"as a fork of {was}" if was else "and not as a fork"}. Take another name, '
+        'or resume=False to move it aside.')
+    if step.isdigit() and int(step) in self.checkpoints.steps():
+        self.note(forked=forked | dict(step=int(step), asked=given))
+
+@patch
 def _fork(self: Run) -> None:
     "Begin with a copy of another run's state."
-    if self.checkpoints.steps() or any((self.path/'checkpoints'/'bad').glob('*')): return    # it has begun
+    if self.checkpoints.steps() or any((self.path/'checkpoints'/'bad').glob('*')): return self._forked()
     source = fork_source(self.config.fork_from)
     try: verify(source)
     except BadCheckpoint as e: raise RunError(f'fork_from={self.config.fork_from!r} is damaged: {e}.') from e
-    parent, step = source.resolve().parent.parent, step_of(source)
+    step, above = step_of(source), source.resolve().parents
+    parent = next((p for p in above if (p/'run.json').is_file()), above[1])
     told = told_by(source)
     self.path.mkdir(parents=True, exist_ok=True)
     if (parent/'metrics.jsonl').is_file(): shutil.copy(parent/'metrics.jsonl', self.path/'metrics.jsonl')
     state = json.loads((source/'manifest.json').read_text())['sha256']
-    forked = dict(run=str(parent), step=step, sha256=state, config=told.get('config', {}))
+    asked, config = self.config.fork_from, told.get('config', {})
+    forked = dict(run=str(parent), step=step, asked=asked, sha256=state, config=config)
     self.note(**told | dict(forked=forked))
     with replaced(self.checkpoints.path(step)) as folder:
         for path in source.iterdir():
@@ -99,15 +123,30 @@ def _fork(self: Run) -> None:
 @patch
 def _turned(self: Run, data: dict[str, Any]) -> list[Chapter]:
     "The chapters of this start; the last one is new, if it is told something else."
+    if not self.start and self.finished: return self._over(data)
     step, begun = (step_of(self.start), in_force(self.chapters, step_of(self.start))) if self.start else (0, [])
     if not begun: return [Chapter(step, said(self.config), data)]
     turn = turn_of(begun[-1], self.config, data)
-    if not turn: return begun
+    if not turn: return [*begun[:-1], replace(begun[-1], data=begun[-1].data or data)]
     if turn.lasting or not (turn.longer or self.config.amend or self._forks(step)):
         raise RunError(refusal(turn, str(self.path), step))
     state = self.start/'state.json'
     place = json.loads(state.read_text()).get('place') if state.is_file() else None
-    return [c for c in begun if c.step < step] + [Chapter(step, said(self.config), data, turn.lines, place)]
+    if not place: raise RunError(f'{self.start} is of a trainlab that did not note how far its plan had led, so that '
+                                 f'nothing can be changed there. init_from={str(self.path)!r} begins with its weights.')
+    try: self.config.follows(place)
+    except ParameterError as e: raise RunError(f'{self.path} cannot go on like this: {e}') from None
+    before = [c for c in begun if c.step < step]
+    lines = turn_of(before[-1], self.config, data).lines if before else turn.lines
+    return [*before, Chapter(step, said(self.config), data, lines, place)] if lines else before
+
+@patch
+def _over(self: Run, data: dict[str, Any]) -> list[Chapter]:
+    "The chapters of a finished run whose checkpoints are gone."
+    turn = turn_of(self.chapters[-1], self.config, data) if self.chapters else None
+    if turn is not None and not turn: return self.chapters
+    raise RunError(f'{self.path} is finished and has no checkpoints any more, so it cannot go on. Take another name '
+                   f'with init_from={str(self.path)!r} to begin with its weights, or resume=False to move it aside.')
 
 @patch
 def _forks(self: Run, step: int) -> bool:
@@ -138,13 +177,26 @@ def open(self: Run,
     system: str = '',                       # `module:name` of what is trained
 ) -> Iterator[Run]:
     "Take the lock, check that the run can continue, and write down the start."
+    if self.config.resume_from and not self.config.resume:
+        raise RunError('resume=False begins anew, and resume_from goes back: give one of them.')
     with locked(self.path):
         if not self.config.resume: self._move_aside()
         if self.config.fork_from: self._fork()
         self.start = self._start()
-        self._begin(self._turned(dict(data or {})), found(torch.device(device)), system)
+        was, chapters = self.info, self._turned(dict(data or {}))
+        self._leave_behind()
+        self._begin(chapters, found(torch.device(device)), system)
         try: yield self
+        except BaseException:
+            self._take_back(was)
+            raise
         finally: self._settle()
+
+@patch
+def _take_back(self: Run, was: dict[str, Any]) -> None:
+    "A chapter in which nothing was trained is none."
+    if not self.start or not was.get('chapters') or self.checkpoints.steps()[-1:] != [step_of(self.start)]: return
+    self.note(chapters=was['chapters'], config=was.get('config', {}), finished=was.get('finished', ''))
 
 # %% ../../nbs/run/05_starts.ipynb #901d0f15
 @patch
