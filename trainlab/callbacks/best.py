@@ -19,7 +19,7 @@ from ..run.panel import say
 # %% ../../nbs/callbacks/12_best.ipynb #f37620da
 class Best(Callback):
     "Keeps the checkpoint with the best of a score, and ends the run after so many validations without a better one."
-    run_after, run_train = (Recording,), False
+    name, run_after, run_train = 'best_score', (Recording,), False
     def __init__(self,
         home: Run,
         score: str,        # as the records of a validation name it; -name: less is better
@@ -28,7 +28,7 @@ class Best(Callback):
         self.home, self.patience = home, patience
         self.score, self.less = score.removeprefix('-'), score.startswith('-') or score == 'loss'
         self.value, self.at, self.waited, self.fresh = None, None, 0, False
-        self.anew: int | None = None     # the step at which a chapter begins: what was waited before does not count
+        self.since: int | None = None     # the step at which a chapter begins: what was waited before does not count
 
     def better(self, value: float) -> bool:
         "Whether a score is better than the best so far."
@@ -41,7 +41,7 @@ class Best(Callback):
         if self.score not in learn.scores:
             raise RunError(f'best={self.score!r} is no score of this run. There are: {", ".join(learn.scores)}.')
         if not self.better(learn.scores[self.score]):
-            if learn.step == self.anew: return
+            if learn.step == self.since: return
             self.waited += 1
             if self.patience and self.waited >= self.patience: self.end()
             return
@@ -80,4 +80,4 @@ def load_state_dict(self: Best, state: dict[str, Any]) -> None:
     for cb in self.learn.cbs:
         if isinstance(cb, Saving): cb.top = self.at
     if any(c.step == self.learn.step and c.changed for c in self.home.chapters):
-        self.waited, self.anew = 0, self.learn.step
+        self.waited, self.since = 0, self.learn.step
