@@ -61,10 +61,10 @@ def test_a_cache_cut_off_under_a_live_run_is_an_error_and_made_anew(tmp_path):
 def test_data_is_known_by_its_content(tmp_path):
     for k in range(4): film(tmp_path/'clips'/f'{k}.mp4', k)
     files = list_clips(tmp_path/'clips')
-    assert files.fingerprint == list_clips(f'{tmp_path/"clips"}/').fingerprint
+    assert files.contents == list_clips(f'{tmp_path/"clips"}/').contents
     (tmp_path/'clips').rename(tmp_path/'moved')
     moved = list_clips(tmp_path/'moved')
-    assert moved.fingerprint == files.fingerprint and moved.contents == files.contents
+    assert moved.contents == files.contents
     x = bytearray((tmp_path/'moved'/'2.mp4').read_bytes()); x[len(x)//2] ^= 1
     stat = (tmp_path/'moved'/'2.mp4').stat(); (tmp_path/'moved'/'2.mp4').write_bytes(x); os.utime(tmp_path/'moved'/'2.mp4', ns=(stat.st_atime_ns, stat.st_mtime_ns))
     changed = list_clips(tmp_path/'moved').contents['train']                    # of the same size and time

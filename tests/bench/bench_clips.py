@@ -17,7 +17,7 @@ from trainlab.media.clips import list_clips
 import numpy as np, os
 begun = time.perf_counter(); lap = lambda: round(time.perf_counter() - begun, 2)
 files = list_clips(sys.argv[1]); listed = lap()
-print(files.fingerprint, 'listed', listed, 'known by content', lap(), end=' ')
+print(len(files.contents['train']), 'listed', listed, 'known by content', lap(), end=' ')
 found = sources(files, {'16x4': (16, 4)}, side=0); judged = validation(files, 16, 4)
 print('ready', lap(), 'files', data_facts(found, files, judged)['files'], end=' ')
 source, rng = found['16x4'], np.random.default_rng(0)

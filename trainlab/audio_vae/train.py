@@ -81,7 +81,7 @@ def files(cfg: Config) -> Files:
 def splits(cfg: Config, found: Files) -> tuple[list[Track], list[Track]]:
     "Tracks to train on, and to validate on."
     if not found: return tuple(built_in(cfg.sample_rate, cfg.channels, part) for part in ('train', 'valid'))
-    every = tracks(found, cfg.sample_rate, cfg.channels, bad_files=getattr(cfg, 'bad_files', 'stop'))
+    every = tracks(found, cfg.sample_rate, cfg.channels, bad_files=cfg.bad_files)
     return split(found, every, cfg.hold_out)
 
 def data(cfg: Config, files: Files) -> Data:

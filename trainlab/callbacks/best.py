@@ -11,7 +11,6 @@ from typing import Any
 from fastai.callback.core import Callback
 from fastcore.basics import patch
 from .recording import Recording
-from .saving import Saving
 from ..engine.plan import RUN
 from ..run.folder import Run, RunError
 from ..run.panel import say
@@ -66,10 +65,8 @@ def after_epoch(self: Best) -> None:
 @patch
 def keep(self: Best) -> None:
     "See to it that the checkpoint of this step is there, and stays."
-    for cb in self.learn.cbs:
-        if not isinstance(cb, Saving): continue
-        cb.top = self.at
-        cb.save()
+    self.learn.saving.top = self.at
+    self.learn.saving.save()
 
 @patch
 def state_dict(self: Best) -> dict[str, Any]: return dict(value=self.value, step=self.at, waited=self.waited)
@@ -77,7 +74,5 @@ def state_dict(self: Best) -> dict[str, Any]: return dict(value=self.value, step
 @patch
 def load_state_dict(self: Best, state: dict[str, Any]) -> None:
     self.value, self.at, self.waited = state['value'], state['step'], state['waited']
-    for cb in self.learn.cbs:
-        if isinstance(cb, Saving): cb.top = self.at
-    if any(c.step == self.learn.step and c.changed for c in self.home.chapters):
-        self.waited, self.since = 0, self.learn.step
+    self.learn.saving.top = self.at
+    if self.home.turned_at(self.learn.step): self.waited, self.since = 0, self.learn.step

@@ -152,19 +152,24 @@ def seen(self: Guard,
 def before_save(self: Guard,
     tensors: Mapping[str, Mapping[str, Tensor]],  # of a checkpoint, by file
 ) -> Callable[[Mapping[str, Mapping[str, Tensor]]], None] | None: # raises, of a copy of them
-    "Raise rather than let a state be saved that is not finite; where steps are looked at, as its copy is written."
-    if self.careful and not self.found: return partial(self.refuse, step=self.learn.step)
-    if self.found or any(k not in (self.endless or ()) for k in not_finite(_flat(tensors))):
-        if not self.careful: self.go_back()
-        self.refuse(tensors, self.learn.step)
+    "See that no state is saved that is not finite: where steps are looked at, as its copy is written; else now."
+    if self.careful: return partial(self.refuse, step=self.learn.step)
+    if self.found or self.broken(tensors): self.go_back()
+
+@patch
+def broken(self: Guard,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+) -> list[str]:
+    "What is not finite and was when the fit began."
+    return [k for k in not_finite(_flat(tensors)) if k not in (self.endless or ())]
 
 @patch
 def refuse(self: Guard,
     tensors: Mapping[str, Mapping[str, Tensor]],
     step: int,  # optimizer steps done
 ) -> None:
-    "Raise `RunError` if some of it is not finite that was when the fit began."
-    bad = [k for k in not_finite(_flat(tensors)) if k not in (self.endless or ())]
+    "Raise `RunError` if some of it is broken."
+    bad = self.broken(tensors)
     if not bad: return
     more = f' and {len(bad) - 4} more' if len(bad) > 4 else ''
     raise RunError(f'After step {step} the state is not finite, in {", ".join(bad[:4])}{more}; it is not saved. '
@@ -176,10 +181,10 @@ def go_back(self: Guard) -> None:
     "To the newest checkpoint, or the beginning; from there each step is looked at, up to here and a little on."
     learn, kept = self.learn, self.home.checkpoints
     kept.wait()
-    newest, chapters = kept.newest(), self.home.chapters
+    newest = kept.newest()
     tensors, rest = self.begun if newest is None else read_checkpoint(newest)
     rest = rest if newest is None else rest['state.json']
-    anew = newest is not None and bool(chapters) and chapters[-1].step == step_of(newest)
+    anew = newest is not None and bool(self.home.turned_at(step_of(newest)))
     self.found, self.wary = False, learn.step + self.most
     there, recording = learn.step, learn.recording
     if recording.board: recording.board.close()

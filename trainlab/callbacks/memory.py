@@ -78,7 +78,7 @@ def one_batch(self: RunLearner, i: int, b: tuple[Any, ...]) -> None:
     except torch.OutOfMemoryError as e:
         now = self.planned
         words = self.smaller.narrow(now.phase.name, now.bucket) if self.training and 'smaller' in vars(self) else ''
-        if not words: raise _too_large(self, b) from e
+        if not words: raise _does_not_fit(self, b) from e
     self.anew()
     say(words)
 
@@ -92,7 +92,7 @@ def anew(self: RunLearner) -> None:
     self.opt.zero_grad()
     if self.device.type == 'cuda': torch.cuda.empty_cache()
 
-def _too_large(learn: RunLearner, batch: tuple[Any, ...]) -> RunError:
+def _does_not_fit(learn: RunLearner, batch: tuple[Any, ...]) -> RunError:
     what = f'a micro-batch of the shape {tuple(batch[0].shape)}' if learn.training else 'a validation'
     return RunError(f'Out of memory at step {learn.step + 1}: {what} does not fit. Turn checkpointing on, make the '
                     'samples or the model smaller, or free the device: something else may use it.')

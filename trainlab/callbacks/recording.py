@@ -171,5 +171,5 @@ def state_dict(self: Recording) -> dict[str, Any]:
 def load_state_dict(self: Recording, state: Mapping[str, Any]) -> None:
     self.seconds = state['seconds']
     self.cut(state['bytes'])
-    begun = [c for c in self.home.chapters if c.step == self.learn.step and c.changed]
-    self.write([row for c in begun for row in (c.row, dict(kind='data', step=c.step, **self.facts))])
+    begun = self.home.turned_at(self.learn.step)
+    if begun: self.write([begun.row, dict(kind='data', step=begun.step, **self.facts)])

@@ -75,12 +75,11 @@ def follow(
     home: Run,
 ) -> int:  # the step it continues from
     "Take up the run at the checkpoint that it starts from, if it has one; by its new plan, where a chapter begins."
-    start, chapters = home.start or home.checkpoints.newest(), home.chapters
+    start = home.start or home.checkpoints.newest()
     if start:
         tensors, texts = read_checkpoint(start)
         if 'state.json' not in texts: raise RunError(f'{start} is no checkpoint of a run: state.json is missing.')
-        anew = bool(chapters) and chapters[-1].step == step_of(start)
-        learn.resume(tensors, json.loads(texts['state.json']), anew)
+        learn.resume(tensors, json.loads(texts['state.json']), bool(home.turned_at(step_of(start))))
     learn.control.folder = home.path
     return learn.step
 
@@ -105,9 +104,10 @@ def after_batch(self: Saving) -> None:
 @patch
 def passed(self: Saving) -> bool:
     "Whether this step completed as many passes over the data as there are between checkpoints."
+    if not self.epochs: return False
     planned = self.learn.planned
     after = planned.epoch + planned.samples/self.learn.plan.sizes[planned.bucket.pool]
-    return self.epochs > 0 and int(after/self.epochs + 1e-9) > int(planned.epoch/self.epochs + 1e-9)
+    return int(after/self.epochs + 1e-9) > int(planned.epoch/self.epochs + 1e-9)
 
 @patch
 def after_epoch(self: Saving) -> None:

@@ -6,7 +6,7 @@
 __all__ = ['all_good', 'Files']
 
 # %% ../../nbs/media/04_files.ipynb #b546407a
-import hashlib, json, time, warnings
+import time, warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -97,12 +97,6 @@ def contents(self: Files) -> dict[str, dict[str, str]]:
     every = [p for p in (*self.train, *self.valid) if p not in self.seen]
     if len(every) > 1: all_good(every, self.holds)
     return {part: {self.place(p): self.holds(p) for p in getattr(self, part)} for part in ('train', 'valid')}
-
-@patch(as_prop=True)
-def fingerprint(self: Files) -> str:
-    "16 hex digits that change when a file is added, removed, renamed, changed or held out."
-    rows = {part: sorted(held.items()) for part, held in self.contents.items()} if self else 'built in'
-    return hashlib.sha256((json.dumps(rows) if self else rows).encode()).hexdigest()[:16]
 
 @patch
 def reordered(self: Files,

@@ -21,9 +21,9 @@ from ..callbacks.previews import Previews
 from ..callbacks.saving import Saving
 from ..engine.device import autocast
 from ..engine.loader import seed_step
-from .past import Moment, Past, past, reader
+from .past import Moment, Past, past
 from ..run.checkpoint import Checkpoints, read_checkpoint
-from ..run.folder import Run, RunError
+from ..run.folder import Run, RunError, run_at
 if TYPE_CHECKING: from pandas import DataFrame
 
 # %% auto #0
@@ -168,7 +168,7 @@ def replay(
     "Run steps again, from the checkpoint before them, and tell whether every loss is the one that was recorded."
     import pandas as pd
     if not 0 <= first < last: raise RunError(f'steps {first} to {last}: the first must lie before the last.')
-    rows, home = [], reader(run)
+    rows, home = [], run_at(getattr(run, 'path', run))
     while first < last:
         there = past(home, first)
         end = min(last, there.last)

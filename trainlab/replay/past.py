@@ -17,13 +17,13 @@ from ..engine.plan import Place, Plan, Step
 from ..media.files import Files
 from ..run.chapters import Chapter, changed_files, in_force
 from ..run.checkpoint import Checkpoints
-from ..run.config import RunConfig, configure
-from ..run.folder import Run, RunError
+from ..run.config import configure
+from ..run.folder import Run, RunError, run_at
 from ..system import System, system_of
 if TYPE_CHECKING: from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['ends_of', 'Past', 'past', 'reader', 'described', 'Moment', 'at']
+__all__ = ['ends_of', 'Past', 'past', 'described', 'Moment', 'at']
 
 # %% ../../nbs/replay/00_past.ipynb #6c92f0f1
 def ends_of(home: Path) -> dict[str, int]:
@@ -44,7 +44,7 @@ class Past:
     @cached_property
     def config(self) -> Any:
         "What it was told; the data may have moved since."
-        now = json.loads((self.home/'run.json').read_text())['config']
+        now = run_at(self.home).info['config']
         there = dict(name=self.home.name, root=str(self.home.parent), data=now.get('data', ''))
         return configure(self.system.config, self.chapter.config | there)
 
@@ -75,19 +75,11 @@ def past(
     step: int,              # from 0
 ) -> Past:
     "The run as it was at a step."
-    home = Path(getattr(run, 'path', run)).expanduser().resolve()
-    system, chapters = system_of(home), [Chapter(**c) for c in json.loads((home/'run.json').read_text())['chapters']]
+    home = run_at(getattr(run, 'path', run))
+    system, chapters = system_of(home), home.chapters
     n = len(in_force(chapters, step))
     if step < 0 or not n: raise RunError(f'step {step}: steps are counted from 0.')
-    return Past(home, system, chapters[n - 1], chapters[n].step if n < len(chapters) else 1 << 62)
-
-# %% ../../nbs/replay/00_past.ipynb #8681ef3b
-def reader(
-    run: Run | str | Path,  # a run, or its folder
-) -> Run:
-    "A run's folder, to read, whatever was trained in it."
-    home = Path(getattr(run, 'path', run)).expanduser().resolve()
-    return Run(RunConfig(name=home.name, root=str(home.parent)))
+    return Past(home.path, system, chapters[n - 1], chapters[n].step if n < len(chapters) else 1 << 62)
 
 # %% ../../nbs/replay/00_past.ipynb #94c89531
 def described(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
-from .past import described, past, reader
-from ..run.folder import Run, RunError
+from .past import described, past
+from ..run.folder import Run, RunError, run_at
 if TYPE_CHECKING: from pandas import DataFrame
 
 # %% auto #0
@@ -40,18 +40,17 @@ class Spikes:
         if not len(self.steps): return f'No unusual loss or gradient among {self.looked} steps.'
         worst = self.samples.iloc[0]
         return (f'{len(self.steps)} of {self.looked} steps are unusual. {worst["sample"]} is in {worst.spikes} of '
-                'them; '
-                f'by chance it would be in {worst.expected:.1f}.')
+                f'them; by chance it would be in {worst.expected:.1f}.')
 
 # %% ../../nbs/replay/02_spikes.ipynb #9bdb6a97
-def _accused(home: Path, steps: list[int], total: int) -> DataFrame:
+def _accused(home: Path, steps: list[int]) -> DataFrame:
     "Samples of these steps, the most frequent first; what each step holds is in `attrs`."
     import pandas as pd
-    pasts, keys, seen, names = {}, [], Counter(), {}
+    pasts, keys, seen, names = [], [], Counter(), {}
     for step in steps:
-        there = past(home, step)
-        loader = pasts.setdefault(there.chapter.step, there).loader
-        planned = loader.plan(step)
+        there = next((p for p in pasts if p.chapter.step <= step < p.last), None)
+        if not there: pasts.append(there := past(home, step))
+        loader, planned = there.loader, there.loader.plan(step)
         mine = {(planned.bucket.pool, s.index): s for micro in planned.micro for s in micro}
         keys.append(list(mine))
         seen.update(mine.keys())
@@ -73,7 +72,7 @@ def spikes(
 ) -> Spikes:
     "Unusual losses and gradients, and the samples behind them. Nothing is run again; `at(run, step).losses()` does."
     home = Path(getattr(run, 'path', run))
-    rows = reader(home).records('train').drop_duplicates('step', keep='last')
+    rows = run_at(home).records('train').drop_duplicates('step', keep='last')
     if not len(rows): raise RunError(f'{home} has no records of steps yet.')
     parts = rows.groupby(['phase', 'bucket'], sort=False)
     for name in ('loss', 'grad_norm'):
@@ -82,7 +81,7 @@ def spikes(
     rows['z'] = rows[['z_loss', 'z_grad_norm']].max(axis=1)
     found = rows[rows.z >= z].nlargest(most, 'z').reset_index(drop=True)
     found['step'] -= 1
-    accused = _accused(home, found.step.tolist(), len(rows))
+    accused = _accused(home, found.step.tolist())
     kept = [k for k in ('step', 'phase', 'bucket', 'loss', 'grad_norm', 'z') if k in found]
     names, often = dict(zip(accused['key'], accused['sample'])), dict(zip(accused['key'], accused['spikes']))
     worst = [max(keys, key=often.get) for keys in accused.attrs['keys']]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['write_text', 'now', 'git_version', 'RunError', 'locked', 'Run', 'step_of', 'rows_of', 'inline', 'Pictures']
+__all__ = ['write_text', 'now', 'git_version', 'RunError', 'locked', 'Run', 'run_at', 'step_of', 'rows_of', 'inline', 'Pictures']
 
 # %% ../../nbs/run/04_folder.ipynb #e89a77b7
 def write_text(path: Path, text: str) -> None:
@@ -143,6 +143,11 @@ def __repr__(self: Run):
     return f'Run {self.path}: step {(self.checkpoints.steps() or [0])[-1]}, {how}'
 
 # %% ../../nbs/run/04_folder.ipynb #525801f3
+def run_at(path: Path | str) -> Run:
+    "A run's folder, to read, whatever was trained in it."
+    home = Path(path).expanduser().resolve()
+    return Run(RunConfig(name=home.name, root=str(home.parent)))
+
 def step_of(checkpoint: Path) -> int:
     "The step that a checkpoint was taken at."
     return int(checkpoint.name.split('_')[1])
@@ -153,6 +158,11 @@ def chapters(self: Run) -> list[Chapter]:
     info = self.info
     if 'chapters' in info: return [Chapter(**c) for c in info['chapters']]
     return [Chapter(0, info['config'])] if 'config' in info else []
+
+@patch
+def turned_at(self: Run, step: int) -> Chapter | None:
+    "The chapter that begins at a step, because something was changed there."
+    return next((c for c in self.chapters if c.step == step and c.changed), None)
 
 @patch
 def remembered(self: Run) -> str:

@@ -4,29 +4,26 @@
 
 # %% ../../nbs/run/08_runs.ipynb #0f6ee882
 from __future__ import annotations
-import json
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from .checkpoint import Checkpoints
-from .folder import RunError
+from .folder import RunError, run_at
 if TYPE_CHECKING: from pandas import DataFrame
 
 # %% auto #0
 __all__ = ['row', 'runs']
 
 # %% ../../nbs/run/08_runs.ipynb #12a9f63a
-def row(home: Path) -> dict[str, Any] | None: # None: no run, or one whose run.json cannot be read
+def row(home: Path) -> dict[str, Any] | None: # None: no run
     "A run's folder in a line."
-    with suppress(OSError, ValueError):
-        info = json.loads((home/'run.json').read_text())
-        forked, started, chapters = info.get('forked', {}), info.get('history', []), info.get('chapters', [])
-        own = [line for c in chapters if c['step'] >= forked.get('step', 0) for line in c['changed']]
-        return dict(name=home.name, system=info.get('system', '').partition(':')[0].removeprefix('trainlab.'),
-                    step=max(Checkpoints(home/'checkpoints').steps(), default=0), finished=bool(info.get('finished')),
-                    chapters=len(chapters), parent=Path(forked['run']).name if forked else '',
-                    at=forked.get('step', ''), changed='; '.join(own), started=started[0]['started'] if started else '')
-    return None
+    run = run_at(home)
+    info, chapters = run.info, run.chapters
+    if not info: return None
+    forked, started = info.get('forked', {}), info.get('history', [])
+    own = [line for c in chapters if c.step >= forked.get('step', 0) for line in c.changed]
+    return dict(name=home.name, system=info.get('system', '').partition(':')[0].removeprefix('trainlab.'),
+                step=max(run.checkpoints.steps(), default=0), finished=bool(run.finished), chapters=len(chapters),
+                parent=Path(forked['run']).name if forked else '', at=forked.get('step', ''), changed='; '.join(own),
+                started=started[0]['started'] if started else '')
 
 def runs(
     root: Path | str = 'runs',  # a folder of runs
@@ -35,7 +32,8 @@ def runs(
     "All runs of a folder."
     import pandas as pd
     if not Path(root).expanduser().is_dir(): raise RunError(f'{root}: no such folder. Runs are folders in it.')
-    rows = [r for home in sorted(Path(root).expanduser().iterdir()) if home.is_dir() and (r := row(home))]
+    homes = sorted(p for p in Path(root).expanduser().iterdir() if p.is_dir() and p.name[0] != '.')
+    rows = [r for r in map(row, homes) if r]
     rows.sort(key=lambda r: r['started'])
     if not tree: return pd.DataFrame(rows)
     names = {r['name'] for r in rows}

@@ -108,7 +108,7 @@ def data(cfg: Config, files: Files) -> Data:
     frames = cfg.valid_frames or last.max_frames
     resolution, largest = cfg.valid_resolution or last.resolution, max(r for r, _ in shapes.values())
     common = dict(hold_out=cfg.hold_out, side=cfg.side, longest=max(frames, *(t for _, t in shapes.values())),
-                  bad_files=getattr(cfg, 'bad_files', 'stop'))
+                  bad_files=cfg.bad_files)
     train = sources(files, shapes, cfg.max_frames, **common, judged=resolution)
     valid = validation(files, resolution, frames, **common, largest=largest)
     return Data(train, valid, data_facts(train, files, valid))

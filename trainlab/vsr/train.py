@@ -112,7 +112,7 @@ def files(cfg: Config) -> Files:
 def data(cfg: Config, files: Files) -> Data:
     "What to train on, and what to judge by."
     common = dict(category=cfg.category, frames=cfg.frames, degradation=cfg.degradation, hold_out=cfg.hold_out,
-                  crop=cfg.crop, bad_files=getattr(cfg, 'bad_files', 'stop'))
+                  crop=cfg.crop, bad_files=cfg.bad_files)
     train = sources(files, **common, max_frames=cfg.max_frames, formats=cfg.formats or None, stills=cfg.stills)
     valid = validation(files, **common)
     return Data(train, valid, data_facts(train, files, valid))
