@@ -20,7 +20,7 @@ source = VideoSource(clips, 8, 4)
 for workers in (0, 2):
     requests = [('a', (Sample(int(i), int(k)),)) for k, i in enumerate(np.random.default_rng(0).permutation(len(source)))]
     made = DataLoader(MicroBatches(dict(a=source)), batch_size=None, sampler=requests, num_workers=workers)
-    total = sum(int(x.sum()) for x, in made)
+    total = sum(int(m.batch[0].sum()) for m in made)
     print(len(requests), total, len(os.listdir('/proc/self/fd')))
 '''
 

@@ -15,7 +15,8 @@ from pathlib import Path
 warnings.simplefilter('ignore')
 import av, numpy as np, soundfile, soxr
 from trainlab.media.audio import probe_audio, read_audio
-from trainlab.media.cache import content, probe_once
+from trainlab.media.cache import content
+from trainlab.media.files import probe_once
 from trainlab.media.frames import cached_frames
 from trainlab.media.video import MediaError, probe, read_frames, read_image, stream_frames
 resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))

@@ -6,7 +6,7 @@ from trainlab.media.video import write_video
 from trainlab.replay.again import replay
 from trainlab.replay.past import at
 from trainlab.run.config import configure
-from trainlab.run.folder import RunError
+from trainlab.run.folder import RunError, run_at
 from trainlab.run.weights import Weights
 from trainlab.vsr.train import system as vsr
 
@@ -133,3 +133,27 @@ def test_a_run_that_ended_early_goes_on_when_it_is_told_to(home):
     assert ended < 40 and run.info['best']['step'] in run.checkpoints.steps()
     on = vsr.train(config(home, **told, steps=60)); assert on.records('train').step.iloc[-1] > ended
     fork = vsr.train(configure(vsr.config, dict(root=str(home/'runs'), fork_from=str(run.path), name='on', device='cpu', steps=80))); assert fork.config.best == '-loss'
+
+
+class Gone(Callback):
+    "Takes a clip's frames out of the cache after a step, and puts them back after another."
+    def __init__(self, after, until): self.after, self.until = after, until
+    def state_dict(self): return {}
+    def after_batch(self):
+        file = self.learn.loader.sources['clips'].clips[1].frames.file
+        if self.learn.step == self.after: os.rename(file, f'{file}.away')
+        if self.learn.step == self.until: os.rename(f'{file}.away', file)
+
+
+def test_a_sample_that_cannot_be_made_any_more_ends_the_run_or_is_left_out_and_told(home):
+    many = dict(batch_size=4); whole = vsr.train(config(home, name='whole', **many))
+    with pytest.raises(RuntimeError, match="of 'clips' could not be made: MediaError.*cannot be read any more"): vsr.train(config(home, name='stops', **many), cbs=[Gone(3, 99)])
+    stopped = run_at(home/'runs'/'stops'); last = stopped.checkpoints.steps()[-1]
+    assert last >= 3 and 'cannot be read any more' in stopped.info['history'][-1]['error']
+    assert same(weights(vsr.train(config(home, name='stops', **many))), weights(whole))                   # made anew at the start
+    skips = vsr.train(config(home, name='skips', bad_files='skip', **many), cbs=[Gone(2, 5)])
+    told, rows = skips.records('redrawn'), skips.records('train')
+    assert len(told) and set(told.step) <= {3, 4, 5} and told.why.str.contains('cannot be read any more').all()
+    assert rows.samples.eq(4).all() and rows.batch_sum[:2].equals(whole.records('train').batch_sum[:2]) and not rows.batch_sum.equals(whole.records('train').batch_sum)
+    again = replay(skips, 0, 6); assert again.frame.same_batch.tolist() == [s not in set(told.step - 1) for s in range(6)]
+    assert 'the data is not what it was' in repr(again)

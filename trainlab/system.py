@@ -115,7 +115,8 @@ def learner(self: System,
     torch.manual_seed(cfg.seed)
     model = adapt(self.model(cfg, data.facts), cfg, self.core)
     loss = self.loss(cfg, model)
-    loader = Loader(cfg.plan({k: len(s) for k, s in train.items()}), train, cfg.workers, device, show=self.show)
+    loader = Loader(cfg.plan({k: len(s) for k, s in train.items()}), train, cfg.workers, device, show=self.show,
+                    skip=cfg.bad_files == 'skip')
     facts = dict(data.facts) | ({'objective': loss.name} if hasattr(loss, 'name') else {})
     every = [Phases(enter, frozen_names(model)), *([EMA(cfg.ema)] if cfg.ema else []), *self.callbacks(cfg, model),
              *cbs, Recording(run, cfg.log_every, facts), *self._previews(run, data.valid),

@@ -15,9 +15,10 @@ from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastcore.basics import patch
 from ..engine.device import memory
+from ..engine.loader import batch_sum
 from ..engine.scores import Scores
 from ..run.folder import Run, rows_of
-from ..run.panel import View
+from ..run.panel import View, say
 
 # %% ../../nbs/callbacks/03_recording.ipynb #3b6251f9
 class StepRecord(dict):
@@ -26,7 +27,7 @@ class StepRecord(dict):
         planned = learn.planned
         super().__init__(kind='train', step=learn.step, phase=planned.phase.name, bucket=planned.bucket.name,
                          lr=planned.lr, epoch=round(planned.epoch, 4), batch_size=planned.bucket.batch_size,
-                         samples=planned.samples)
+                         samples=planned.samples, batch_sum=batch_sum(learn.sample_sums))
         self.begins = planned.phase_step == 0
         self.losses, self.norm = dict(loss=learn.step_loss, **learn.step_terms), learn.grad_norm
 
@@ -63,8 +64,8 @@ def last_lines(
     return found if end <= most else found.partition(b'\n')[2]
 
 # %% ../../nbs/callbacks/03_recording.ipynb #f0c013d8
-QUIET = ('kind', 'step', 'phase', 'bucket', 'epoch', 'batch_size', 'samples', 'seconds', 'eta_s', 'device',
-         'frames_used', 'why')
+QUIET = ('kind', 'step', 'phase', 'bucket', 'epoch', 'batch_size', 'samples', 'batch_sum', 'seconds', 'eta_s', 'device',
+         'frames_used')
 
 class Recording(Callback):
     "Writes metrics.jsonl and TensorBoard, and shows the view."
@@ -78,11 +79,12 @@ class Recording(Callback):
         self.home, self.every, self.facts, self.view = home, every, dict(facts or {}), view or View()
         self.path, self.rows, self.points = home.path/'metrics.jsonl', [], []
         self.newest, self.seconds, self.board, self.last = {}, 0., None, None
+        self.redraws = 0   # samples that others were drawn for
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         "A line a row; and to TensorBoard every number that changes, under its kind."
         with self.path.open('a') as f: f.write(''.join(json.dumps(r) + '\n' for r in rows))
-        rows = [r for r in rows if r['kind'] not in ('data', 'chapter')]
+        rows = [r for r in rows if r['kind'] in ('train', 'valid')]
         if rows and self.board is None:
             from torch.utils.tensorboard import SummaryWriter
             self.board = SummaryWriter(self.home.path/'tensorboard', purge_step=rows[0]['step'])
@@ -94,7 +96,7 @@ class Recording(Callback):
         "Forget what was written after byte `size`."
         last = last_lines(self.path, size)
         with self.path.open('ab') as f: f.truncate(min(size, f.tell()) - len(last.rpartition(b'\n')[2]))
-        self.points = [(r['step'], r['loss']) for r in rows_of(last) if r['kind'] == 'train']
+        self.points = [(r['step'], r['loss']) for r in rows_of(last.splitlines(True)) if r['kind'] == 'train']
         if size == 0: self.write([dict(kind='data', step=0, **self.facts)])
 
 # %% ../../nbs/callbacks/03_recording.ipynb #dd0e14f4
@@ -134,10 +136,24 @@ def before_fit(self: Recording) -> None:
     if self.learn.step == 0 or not self.path.exists(): self.cut(0)
     self.fetched = time.perf_counter()
 
+# %% ../../nbs/callbacks/03_recording.ipynb #7b56cdd7
+@patch
+def tell_redrawn(self: Recording) -> None:
+    "Write down which samples of this step were replaced by others."
+    self.fetch()
+    where = dict(kind='redrawn', step=self.learn.step, bucket=self.learn.planned.bucket.name)
+    self.write([where | dict(why=why) for why in self.learn.redrawn])
+    for why in self.learn.redrawn:
+        self.redraws += 1
+        if self.redraws <= 3 or str(self.redraws).strip('0') == '1':
+            say(f'Step {self.learn.step}: {why}. Another sample is taken; {self.redraws} until now.')
+
 # %% ../../nbs/callbacks/03_recording.ipynb #876abf51
 @patch
 def after_batch(self: Recording) -> None:
-    if self.learn.step <= self.learn.planned.step or self.learn.skipped: return
+    if self.learn.step <= self.learn.planned.step: return
+    if self.learn.redrawn: self.tell_redrawn()
+    if self.learn.skipped: return
     self.rows.append(StepRecord(self.learn))
     if len(self.rows) >= self.every or time.perf_counter() - self.fetched > 2: self.fetch()
 
@@ -165,11 +181,11 @@ def after_fit(self: Recording) -> None:
 @patch
 def state_dict(self: Recording) -> dict[str, Any]:
     self.fetch()
-    return dict(bytes=os.path.getsize(self.path), seconds=self.seconds)
+    return dict(bytes=os.path.getsize(self.path), seconds=self.seconds, redraws=self.redraws)
 
 @patch
 def load_state_dict(self: Recording, state: Mapping[str, Any]) -> None:
-    self.seconds = state['seconds']
+    self.seconds, self.redraws = state['seconds'], state.get('redraws', 0)
     self.cut(state['bytes'])
     begun = self.home.turned_at(self.learn.step)
     if begun: self.write([begun.row, dict(kind='data', step=begun.step, **self.facts)])

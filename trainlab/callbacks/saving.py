@@ -97,8 +97,8 @@ def after_batch(self: Saving) -> None:
     stepped = self.every and learn.step % self.every == 0
     waited = self.minutes and time.monotonic() - self.when > 60*self.minutes
     asked = learn.control.save or learn.control.stop
-    due = stepped or waited or self.passed() or self.anchor
-    if due and not learn.skipped or asked or learn.step == learn.plan.total: self.save()
+    due = stepped or waited or self.passed()
+    if due and not learn.skipped or self.anchor or asked or learn.step == learn.plan.total: self.save()
     if learn.control.stop: self.stop()
 
 @patch

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .control import Control
 from .device import autocast
 from .events import EventLearner
-from .loader import FixedLoader, Loader, seed_step
+from .loader import FixedLoader, Loader, Made, seed_step
 from .plan import RUN, Place, Plan, Step
 from .scores import Scores
 from .state import load_slots, remembered, remind, slots
@@ -42,6 +42,7 @@ class StepLearner(EventLearner):
         self.planned: Step | None = None
         self.micro, self.step, self.skipped = 0, 0, ''   # of the step under way; steps done; why it is left out, if so
         self.step_loss, self.grad_norm, self.terms, self.step_terms = None, None, {}, {}
+        self.sample_sums, self.redrawn = [], []   # of the step under way: a check sum a sample; why others were drawn
         autocast(device, precision)
         super().__init__(*args, **kw)
 
@@ -178,16 +179,18 @@ def all_batches(self: SeekableLearner) -> None:
     self._restore()
     until = (self.epoch + 1)*self.validate_every
     while self.step < min(until, self.plan.total):
-        if self.stream is None: self.stream = self.loader.batches(self.step)
-        self.planned, self.micro, batch = next(self.stream)
+        if self.stream is None: self.stream = self.loader.made(self.step)
+        self.planned, self.micro, made = next(self.stream)
         self.whole = False
-        self._begin()
-        self.one_batch(self.step, batch)
+        self._begin(made)
+        self.one_batch(self.step, made.batch)
         if self.last_micro: self.step, self.whole = self.planned.step + 1, True
 
 @patch
-def _begin(self: SeekableLearner):
+def _begin(self: SeekableLearner, made: Made):
     seed_step(self.plan.seed, 'noise', self.planned.step, self.micro)
+    if self.micro == 0: self.sample_sums, self.redrawn = [], []
+    self.sample_sums, self.redrawn = [*self.sample_sums, *made.sums], [*self.redrawn, *made.redrawn]
     if self.micro: return
     self.n_iter, self.train_iter, self.pct_train = self.validate_every, self.step, self.step/self.plan.total
     for group in self.opt.opt.param_groups: group['lr'] = self.planned.lr*group.get('lr_scale', 1.)

@@ -10,13 +10,14 @@ __all__ = ['list_files', 'list_clips', 'held_out', 'side_of', 'check_clip', 'tel
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from os.path import commonpath
 from pathlib import Path
 from typing import Any
 import numpy as np
 from fastcore.basics import patch
-from .cache import Stored, probe_once
-from .files import Files, all_good
+from .cache import Stored
+from .files import Files, Known, all_good
 from .frames import Frames, cached_frames
 from .samples import sample_clips
 from .video import MediaError, Video, find_videos
@@ -42,7 +43,7 @@ def list_files(
     held = tuple(p for p in files if any(match(p, x) for x in valid))
     left = tuple(p for p in files if p not in set(held))
     if not left: raise MediaError(f'{root}: valid holds out all {len(held)} {kind}s, so none is left to train on.')
-    return Files(root, left, held)
+    return Files(root, left, held, known=Known(root))
 
 def list_clips(
     data: Path | str | Sequence[Path | str] | None,  # a folder of videos, a video, or a list of them
@@ -96,9 +97,7 @@ def tell_cut(
 @patch
 def video(self: Files, path: Path, folder: Path | str | None = None) -> Video:
     "The index of a clip, looked up once."
-    key = 'video', path
-    if key not in self.seen: self.seen[key] = probe_once(path, folder, self.holds(path))
-    return self.seen[key]
+    return self.known.video(path, folder)
 
 def usable(
     files: Files,
@@ -114,6 +113,7 @@ def usable(
         checks[path](video)
         return video
     good = all_good([*checks], checked, bad_files)
+    if not folder: files.known.keep()
     tell_cut(good.values())
     return files.only(good) if len(good) < len(checks) else files
 
@@ -127,13 +127,17 @@ class Clip:
     ):
         self.name, self.frames = name, frames
         self.indices = frames.indices if isinstance(frames, Frames) else np.arange(len(frames))
-        cut = np.flatnonzero(np.diff(self.indices) > 1) + 1
-        self.starts, self.stops = np.append(0, cut), np.append(cut, len(self.indices))
         self.total = frames.frames_total if isinstance(frames, Frames) else len(frames)   # frames the video has
         self.height, self.width = (s//multiple*multiple for s in frames.shape[1:3])
 
     def __len__(self): return len(self.frames)
     def __getitem__(self, i): return np.asarray(self.frames[i])   # (h, w, 3), or more of them
+
+    @cached_property
+    def runs(self) -> tuple[np.ndarray, np.ndarray]:
+        "Where frames that are neighbours begin, and where they end."
+        cut = np.flatnonzero(np.diff(self.indices) > 1) + 1
+        return np.append(0, cut), np.append(cut, len(self.indices))
 
     def window(self,
         i: int,      # a frame of the run that the window lies in
@@ -141,21 +145,25 @@ class Clip:
         start: int,  # where it would begin
     ) -> int:
         "The nearest start of a window of `t` neighbours."
-        run = np.searchsorted(self.starts, i, side='right') - 1
-        return int(max(self.starts[run], min(start, self.stops[run] - t)))
+        starts, stops = self.runs
+        run = np.searchsorted(starts, i, side='right') - 1
+        return int(max(starts[run], min(start, stops[run] - t)))
 
     def around(self, i: int, t: int) -> np.ndarray:
         "`t` consecutive frames with `i` in the middle, or as near to it as its run allows."
         start = self.window(i, t, i - t//2)
         return np.arange(start, start + t)
 
-    def numbers(self, which: Sequence[int] | np.ndarray) -> list[int]:
-        "The numbers that these frames have in the video."
-        return self.indices[which].tolist()
+# %% ../../nbs/media/05_clips.ipynb #24a722f7
+@patch
+def numbers(self: Clip, which: Sequence[int] | np.ndarray) -> list[int]:
+    "The numbers that these frames have in the video."
+    return self.indices[which].tolist()
 
-    def places(self, numbers: Sequence[int]) -> list[int]:
-        "Where the frames of these numbers are."
-        return np.searchsorted(self.indices, numbers).tolist()
+@patch
+def places(self: Clip, numbers: Sequence[int]) -> list[int]:
+    "Where the frames of these numbers are."
+    return np.searchsorted(self.indices, numbers).tolist()
 
 # %% ../../nbs/media/05_clips.ipynb #10956f3a
 def facts(

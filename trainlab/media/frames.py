@@ -8,6 +8,7 @@ __all__ = ['RESERVE', 'uniform_frames', 'uniform_windows', 'Frames', 'cached_fra
 # %% ../../nbs/media/02_frames.ipynb #b5673b86
 import hashlib, json, shutil, time
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from filelock import FileLock
@@ -73,13 +74,13 @@ def _decode_into(file: Path, video: Video, indices: np.ndarray, shape):
                          'Lower max_frames, free some space, or set TRAINLAB_CACHE to a larger disk.')
     write_array(file, shape, 'uint8', (x for _, x in iter_frames(video, indices, shape[2:0:-1])))
 
-def _chosen(video: Video, n: int, length: int, start: int, stop: int) -> np.ndarray:
-    "Frame numbers: windows of `length`, or single frames."
-    if stop - start < length:
-        raise MediaError(f'{video.path}: {length} frames wanted, the clip has {stop - start}. '
-                         'Lower frames, or leave the clip out.')
-    if length == 1: return start + uniform_frames(stop - start, n)
-    return start + np.concatenate([np.arange(*w) for w in uniform_windows(stop - start, n, length)])
+@lru_cache(1 << 8)
+def _chosen(n: int, length: int, start: int, stop: int) -> tuple[np.ndarray, str]:
+    "Frame numbers: windows of `length`, or single frames; and the same as text."
+    if length == 1: indices = start + uniform_frames(stop - start, n)
+    else: indices = start + np.concatenate([np.arange(*w) for w in uniform_windows(stop - start, n, length)])
+    indices.flags.writeable = False
+    return indices, json.dumps(indices.tolist())
 
 def _scaled(video: Video, shrink: int, side: int) -> tuple[int, int]:
     "(height, width) to decode at."
@@ -99,10 +100,13 @@ def cached_frames(
 ) -> Frames:
     "The chosen frames of a clip, decoded at most once for all runs."
     video = path if isinstance(path, Video) else probe(path)
-    indices = _chosen(video, n, length, start, video.frames if stop is None else min(stop, video.frames))
+    stop = video.frames if stop is None else min(stop, video.frames)
+    if stop - start < length: raise MediaError(f'{video.path}: {length} frames wanted, the clip has {stop - start}. '
+                                               'Lower frames, or leave the clip out.')
+    indices, numbers = _chosen(n, length, start, stop)
     shape = (len(indices), *_scaled(video, shrink, side), 3)
-    what = [video.fingerprint or fingerprint(video.path), indices.tolist(), shape]
-    key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:20]
+    what = f'["{video.fingerprint or fingerprint(video.path)}", {numbers}, {json.dumps(shape)}]'
+    key = hashlib.sha256(what.encode()).hexdigest()[:20]
     file = cache_folder(folder)/f'{shortened(video.path.stem, 120)}-{key}.npy'
     if not is_whole(file, shape, 'uint8'):
         file.parent.mkdir(parents=True, exist_ok=True)

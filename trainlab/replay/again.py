@@ -20,8 +20,8 @@ from ..callbacks.familiar import RunLearner
 from ..callbacks.previews import Previews
 from ..callbacks.saving import Saving
 from ..engine.device import autocast
-from ..engine.loader import seed_step
-from .past import Moment, Past, past
+from ..engine.loader import batch_sum, seed_step
+from .past import Moment, Past, found_out, past
 from ..run.checkpoint import Checkpoints, read_checkpoint
 from ..run.folder import Run, RunError, run_at
 if TYPE_CHECKING: from pandas import DataFrame
@@ -45,6 +45,7 @@ def taken_up(
         learn.recording.view = silent
         run.path.mkdir(parents=True)
         _to(past, learn, step)
+        learn.smaller.found = found_out(past.home)[1]
         yield learn
 
 def silent(*said: Any) -> None: "Shows nothing."
@@ -93,9 +94,9 @@ class Probe(Callback):
         learn = self.learn
         if not learn.last_micro: return
         step = learn.planned.step
+        said = dict(step=step, loss=learn.step_loss.item(), batch_sum=batch_sum(learn.sample_sums))
         norm = {} if learn.grad_norm is None else dict(grad_norm=learn.grad_norm.item())
-        if step >= self.first and not learn.skipped:
-            self.rows.append(dict(step=step, loss=learn.step_loss.item()) | norm | self.found)
+        if step >= self.first and not learn.skipped: self.rows.append(said | norm | self.found)
         self.found = {}
         if step == self.last - 1: raise CancelFitException
 
@@ -145,7 +146,7 @@ class Activations:
 @dataclass(frozen=True)
 class Replayed:
     "Steps that were run again."
-    frame: DataFrame   # a row a step: loss, what was recorded then, whether they are equal, what the probes said
+    frame: DataFrame   # a row a step: loss, the one recorded, whether they and the batches are equal, what probes said
 
     @property
     def equal(self) -> int:
@@ -155,8 +156,10 @@ class Replayed:
     def __repr__(self):
         n, first = len(self.frame), self.frame[~self.frame.equal].step
         if self.equal == n: return f'{n} of {n} losses equal the record, bit for bit.'
+        other = self.frame[~self.frame.same_batch].step
+        why = f' The batch of step {other.iloc[0]} is another one: the data is not what it was.' if len(other) else ''
         return (f'{self.equal} of {n} losses equal the record; the first that does not is that of step '
-                f'{first.iloc[0]}. What the probes said is approximate from there on.')
+                f'{first.iloc[0]}.{why} What the probes said is approximate from there on.')
 
 # %% ../../nbs/replay/01_again.ipynb #f04acd4c
 def replay(
@@ -168,7 +171,7 @@ def replay(
     "Run steps again, from the checkpoint before them, and tell whether every loss is the one that was recorded."
     import pandas as pd
     if not 0 <= first < last: raise RunError(f'steps {first} to {last}: the first must lie before the last.')
-    rows, home = [], run_at(getattr(run, 'path', run))
+    rows, home, begun = [], run_at(getattr(run, 'path', run)), first
     while first < last:
         there = past(home, first)
         end = min(last, there.last)
@@ -176,10 +179,12 @@ def replay(
         with taken_up(there, first) as learn: learn.fit(cbs=[probe])
         rows, first = rows + probe.rows, end
     frame = pd.DataFrame(rows)
-    recorded = home.records('train').drop_duplicates('step', keep='last').set_index('step').loss
-    frame.insert(2, 'recorded', recorded.reindex(frame.step + 1).to_numpy())
+    then = home.records('train', begun + 1, last).drop_duplicates('step', keep='last').set_index('step')
+    then = then.reindex(frame.step + 1).reset_index()
+    frame.insert(2, 'recorded', then.get('loss', math.nan))
     frame.insert(3, 'equal', frame.loss == frame.recorded)
-    return Replayed(frame)
+    frame.insert(4, 'same_batch', frame.batch_sum == then.get('batch_sum', frame.batch_sum))
+    return Replayed(frame.drop(columns='batch_sum'))
 
 # %% ../../nbs/replay/01_again.ipynb #d08389ac
 @patch

@@ -11,8 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 import numpy as np, torch
+from fastcore.basics import patch
 from torch import Tensor
-from ..engine.loader import Loader, MicroBatches
+from ..callbacks.memory import narrowed, sizes_at
+from ..engine.loader import Loader, Made, batch_sum
 from ..engine.plan import Place, Plan, Step
 from ..media.files import Files
 from ..run.chapters import Chapter, changed_files, in_force
@@ -23,14 +25,17 @@ from ..system import System, system_of
 if TYPE_CHECKING: from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['ends_of', 'Past', 'past', 'described', 'Moment', 'at']
+__all__ = ['found_out', 'Past', 'past', 'described', 'Moment', 'at']
 
 # %% ../../nbs/replay/00_past.ipynb #6c92f0f1
-def ends_of(home: Path) -> dict[str, int]:
-    "When plateaus were reached, as the newest checkpoint has it."
+def found_out(
+    home: Path,  # of a run
+) -> tuple[dict[str, int], list[tuple[int, str, str, int]]]:  # phase -> steps it lasted; as `sizes_at` has it
+    "What a run found out on its way, as its newest checkpoint has it."
     kept = Checkpoints(home/'checkpoints')
-    if not kept.steps(): return {}
-    return json.loads((kept.path(kept.steps()[-1])/'state.json').read_text())['ends']
+    if not kept.steps(): return {}, []
+    state = json.loads((kept.path(kept.steps()[-1])/'state.json').read_text())
+    return state['ends'], [tuple(f) for f in state['callbacks'].get('smaller', {}).get('found', [])]
 
 # %% ../../nbs/replay/00_past.ipynb #df66034f
 @dataclass(frozen=True)
@@ -67,7 +72,12 @@ class Past:
         train = train if isinstance(train, Mapping) else dict(items=train)
         plan = self.config.plan({k: len(s) for k, s in train.items()})
         place = Place(**self.chapter.place) if self.chapter.place else None
-        return Loader(Plan(plan.phases, plan.sizes, plan.seed, ends_of(self.home), place), train, show=self.system.show)
+        plan = Plan(plan.phases, plan.sizes, plan.seed, found_out(self.home)[0], place)
+        return Loader(plan, train, show=self.system.show, skip=self.config.bad_files == 'skip')
+
+    def planned(self, step: int) -> Step:
+        "What was decided about one of its steps."
+        return narrowed(self.loader.plan, sizes_at(found_out(self.home)[1], step))(step)
 
 # %% ../../nbs/replay/00_past.ipynb #66223927
 def past(
@@ -114,19 +124,32 @@ class Moment:
         return pd.DataFrame(rows)
 
     @cached_property
-    def batches(self) -> list[tuple[Tensor, ...]]:
-        "The micro-batches, as the step had them."
-        made = MicroBatches(self.past.loader.sources)
-        return [made[self.planned.bucket.name, micro] for micro in self.planned.micro]
+    def _made(self) -> list[Made]:
+        source = self.past.loader.dataset
+        return [source[self.planned.bucket.name, micro] for micro in self.planned.micro]
 
-    @property
-    def batch(self) -> tuple[Tensor, ...]:
-        "All samples of the step."
-        return tuple(torch.cat(parts) for parts in zip(*self.batches))
+# %% ../../nbs/replay/00_past.ipynb #100d9ce2
+@patch(as_prop=True)
+def same(self: Moment) -> bool | None:
+    "Whether this is the batch that was trained on, by its check sum; None: the records do not say."
+    then = run_at(self.past.home).records('train', self.planned.step + 1, self.planned.step + 1)
+    if 'batch_sum' not in then or not len(then): return None
+    return bool(then.batch_sum.iloc[-1] == batch_sum([s for m in self._made for s in m.sums]))
 
-    def show(self) -> Any:
-        "A picture of it, as the system draws its batches."
-        return self.past.loader.show_batch(step=self.planned.step)
+@patch(as_prop=True)
+def batches(self: Moment) -> list[tuple[Tensor, ...]]:
+    "The micro-batches, as the step had them."
+    return [m.batch for m in self._made]
+
+@patch(as_prop=True)
+def batch(self: Moment) -> tuple[Tensor, ...]:
+    "All samples of the step."
+    return tuple(torch.cat(parts) for parts in zip(*self.batches))
+
+@patch
+def show(self: Moment) -> Any:
+    "A picture of it, as the system draws its batches."
+    return self.past.loader.show_batch(step=self.planned.step)
 
 # %% ../../nbs/replay/00_past.ipynb #c026a9cb
 def at(
@@ -135,4 +158,4 @@ def at(
 ) -> Moment:
     "What a step trained on; no checkpoint is read."
     there = past(run, step)
-    return Moment(there, there.loader.plan(step))
+    return Moment(there, there.planned(step))

@@ -5,14 +5,14 @@
 # %% ../../nbs/run/04_folder.ipynb #619eddd4
 from __future__ import annotations
 import base64, getpass, html, json, os, socket, subprocess, time, warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 import yaml
-from fastcore.basics import patch
+from fastcore.basics import chunked, patch
 from filelock import FileLock, Timeout
 from PIL import Image
 from .chapters import Chapter
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['write_text', 'now', 'git_version', 'RunError', 'locked', 'Run', 'run_at', 'step_of', 'rows_of', 'inline', 'Pictures']
+__all__ = ['write_text', 'now', 'git_version', 'RunError', 'locked', 'Run', 'run_at', 'step_of', 'rows_of', 'begin_of', 'inline',
+           'Pictures']
 
 # %% ../../nbs/run/04_folder.ipynb #e89a77b7
 def write_text(path: Path, text: str) -> None:
@@ -171,24 +172,58 @@ def remembered(self: Run) -> str:
     return json.dumps({k: info[k] for k in ('system', 'config', 'chapters', 'forked') if k in info})
 
 # %% ../../nbs/run/04_folder.ipynb #fe7ba597
-def rows_of(content: bytes) -> list[dict[str, Any]]:
-    "The records in whole lines of metrics.jsonl; a line that is damaged is left out, with a warning."
-    rows, bad = [], 0
-    for line in content.rpartition(b'\n')[0].splitlines():
-        try: rows.append(json.loads(line))
-        except ValueError: bad += 1
-    if bad: warnings.warn(f'{bad} of {len(rows) + bad} lines of metrics.jsonl are damaged and left out.', stacklevel=3)
-    return [r for r in rows if isinstance(r, dict) and 'kind' in r]
+def rows_of(
+    lines: Iterable[bytes],  # of metrics.jsonl
+) -> Iterator[dict[str, Any]]:
+    "The records in whole lines; a line that is damaged is left out, with a warning."
+    n = bad = 0
+    for n, line in enumerate(lines, 1):
+        if not line.endswith(b'\n'): continue
+        try: row = json.loads(line)
+        except ValueError:
+            bad += 1
+            continue
+        if isinstance(row, dict) and 'kind' in row: yield row
+    if bad: warnings.warn(f'{bad} of {n} lines of metrics.jsonl are damaged and left out.', stacklevel=3)
 
+def begin_of(
+    f: BinaryIO,  # metrics.jsonl
+    step: int,
+) -> int:         # byte, at most a page before its first record
+    "Where the records of a step begin. They are in order, so a few of them are looked at, however many there are."
+    low, high = 0, f.seek(0, os.SEEK_END)
+    while high - low > 4096:
+        middle = (low + high)//2
+        f.seek(middle)
+        f.readline()
+        found = next((r.get('step') for r in rows_of(iter(f.readline, b'')) if r['kind'] in ('train', 'valid')), None)
+        low, high = (middle, high) if found is not None and found < step else (low, middle)
+    f.seek(low)
+    if low: f.readline()
+    return f.tell()
+
+# %% ../../nbs/run/04_folder.ipynb #cdebea12
 @patch
 def records(self: Run,
-    kind: str,  # train | valid | mark | chapter | data
+    kind: str,                # train | valid | mark | chapter | data | skipped | redrawn
+    first: int = 0,           # steps: from this one
+    last: int | None = None,  # to this one; None: the last
 ) -> DataFrame:
     "What happened, from metrics.jsonl: a row a record."
     import pandas as pd
+    parts = [pd.DataFrame(rows) for rows in chunked(self._rows(kind, first, last), 100_000)]
+    return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0] if parts else pd.DataFrame()
+
+@patch
+def _rows(self: Run, kind: str, first: int, last: int | None) -> Iterator[dict[str, Any]]:
     path = self.path/'metrics.jsonl'
-    rows = rows_of(path.read_bytes() if path.exists() else b'')
-    return pd.DataFrame([{k: v for k, v in r.items() if k != 'kind'} for r in rows if r['kind'] == kind])
+    if not path.exists(): return
+    with path.open('rb') as f:
+        if first: f.seek(begin_of(f, first))
+        for row in rows_of(f):
+            step = row.get('step', 0)
+            if last is not None and step > last: return
+            if row['kind'] == kind and step >= first: yield {k: v for k, v in row.items() if k != 'kind'}
 
 @patch
 def scores(self: Run) -> DataFrame:
