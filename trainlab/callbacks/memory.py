@@ -67,7 +67,7 @@ class Smaller(Callback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for phase, sizes in state['found'].items():
             mine = self.found.get(phase, {})
-            self.found = self.found | {phase: mine | {k: min(n, mine.get(k, n)) for k, n in sizes.items()}}
+            self.found = self.found | {phase: mine | {k: max(1, min(n, mine.get(k, n))) for k, n in sizes.items()}}
         if self.found: self.learn.replan(narrowed(self.learn.plan, self.found))
 
 # %% ../../nbs/callbacks/11_memory.ipynb #11681ec3

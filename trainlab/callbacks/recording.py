@@ -169,7 +169,7 @@ def state_dict(self: Recording) -> dict[str, Any]:
 
 @patch
 def load_state_dict(self: Recording, state: Mapping[str, Any]) -> None:
-    self.seconds = state['seconds']
-    self.cut(state['bytes'])
+    self.seconds = float(state['seconds'])
+    self.cut(max(0, int(state['bytes'])))
     begun = self.home.turned_at(self.learn.step)
     if begun: self.write([begun.row, dict(kind='data', step=begun.step, **self.facts)])

@@ -95,9 +95,8 @@ def is_whole(
     "Is this the array that was written there, to the last bit?"
     head = _head(tuple(map(int, shape)), dtype)
     size = len(head) + int(np.prod(shape))*np.dtype(dtype).itemsize
-    try: f = open(file, 'rb', buffering=0)
-    except FileNotFoundError: return False
-    with f:
+    if not os.path.isfile(file): return False
+    with open(file, 'rb', buffering=0) as f:
         found = os.fstat(f.fileno())
         if found.st_size != size + _TAIL.size or f.read(len(head)) != head: return False
         f.seek(size)
@@ -175,6 +174,17 @@ def _fill(self: Stored, f, start: int, part: np.ndarray) -> None:
     if left: raise MediaError(f'{self.file} was cut off while it was in use. {_AGAIN}')
 
 # %% ../../nbs/media/01_cache.ipynb #1425d9e6
+def _packed(said: Any, ticks: int) -> bool:
+    "Whether that is what `_pack` says of a clip, with so many numbers."
+    kinds = dict(width=int, height=int, fps=list, time_base=list, rotation=int, audio=bool, timed=bool, missing=int,
+                 frames=int)
+    if not isinstance(said, dict) or said.keys() != kinds.keys(): return False
+    if not all(type(said[k]) is kind for k, kind in kinds.items()): return False
+    ratios = [said['fps'], said['time_base']]
+    whole = all(len(r) == 2 and type(r[0]) is type(r[1]) is int and r[0] >= 0 and r[1] > 0 for r in ratios)
+    return whole and 0 < min(said['width'], said['height']) and 0 < said['frames'] <= ticks
+
+# %% ../../nbs/media/01_cache.ipynb #8c78dd69
 def probe_once(
     path: Path | str,                  # a video file, or a folder of numbered pictures
     folder: Path | str | None = None,  # see `cache_folder`
@@ -201,11 +211,13 @@ def _pack(kept: Path, v: Video) -> None:
 
 def _unpacked(kept: Path, path: Path) -> Video | None:
     "What was kept of a clip, if that is whole."
-    try: data = kept.read_bytes()
-    except FileNotFoundError: return None
+    if not kept.is_file(): return None
+    data = kept.read_bytes()
     if data[:8] != b'%08x' % zlib.crc32(data[8:]): return None
     head, _, numbers = data[8:].partition(b'\n')
-    said, ticks = json.loads(head), np.frombuffer(numbers, '<i8').astype(np.int64)
+    try: said, ticks = json.loads(head), np.frombuffer(numbers, '<i8').astype(np.int64)
+    except (ValueError, RecursionError): return None
+    if not _packed(said, len(ticks)): return None
     n, fps, time_base = said.pop('frames'), Fraction(*said.pop('fps')), Fraction(*said.pop('time_base'))
     pictures = tuple(numbered_pictures(path)) if path.is_dir() else ()
     return Video(path, fps=fps, time_base=time_base, pts=ticks[:n], keys=ticks[n:], pictures=pictures, **said)

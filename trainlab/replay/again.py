@@ -4,7 +4,7 @@
 
 # %% ../../nbs/replay/01_again.ipynb #da2a156b
 from __future__ import annotations
-import json, math, tempfile
+import math, tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from ..callbacks.saving import Saving
 from ..engine.device import autocast
 from ..engine.loader import seed_step
 from .past import Moment, Past, past
-from ..run.checkpoint import Checkpoints, read_checkpoint
+from ..run.checkpoint import Checkpoints, read_checkpoint, read_state
 from ..run.folder import Run, RunError, run_at
 if TYPE_CHECKING: from pandas import DataFrame
 
@@ -53,8 +53,8 @@ def _to(past: Past, learn: RunLearner, step: int) -> None:
     kept = Checkpoints(past.home/'checkpoints')
     before = [s for s in kept.steps() if past.chapter.step <= s <= step]
     if before:
-        tensors, texts = read_checkpoint(kept.path(before[-1]))
-        return learn.resume(tensors, json.loads(texts['state.json']), anew=before[-1] == past.chapter.step)
+        there, anew = kept.path(before[-1]), before[-1] == past.chapter.step
+        return learn.resume(read_checkpoint(there)[0], read_state(there), anew, f'{there}/state.json')
     if past.chapter.step: raise RunError(f'The checkpoint at step {past.chapter.step} of {past.home}, where a chapter '
                                          'begins, is gone: the steps after it cannot be run again.')
     learn.loader.plan = past.loader.plan
@@ -176,7 +176,8 @@ def replay(
         with taken_up(there, first) as learn: learn.fit(cbs=[probe])
         rows, first = rows + probe.rows, end
     frame = pd.DataFrame(rows)
-    recorded = home.records('train').drop_duplicates('step', keep='last').set_index('step').loss
+    recorded = home.records('train').reindex(columns=['step', 'loss'])
+    recorded = recorded.drop_duplicates('step', keep='last').set_index('step').loss
     frame.insert(2, 'recorded', recorded.reindex(frame.step + 1).to_numpy())
     frame.insert(3, 'equal', frame.loss == frame.recorded)
     return Replayed(frame)

@@ -4,8 +4,8 @@
 
 # %% ../../nbs/replay/00_past.ipynb #2790611c
 from __future__ import annotations
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np, torch
 from torch import Tensor
 from ..engine.loader import Loader, MicroBatches
-from ..engine.plan import Place, Plan, Step
+from ..engine.plan import Plan, Step, placed
+from ..engine.state import foreign
 from ..media.files import Files
 from ..run.chapters import Chapter, changed_files, in_force
-from ..run.checkpoint import Checkpoints
+from ..run.checkpoint import BadCheckpoint, Checkpoints, read_state
 from ..run.config import configure
 from ..run.folder import Run, RunError, run_at
 from ..system import System, system_of
@@ -29,8 +30,9 @@ __all__ = ['ends_of', 'Past', 'past', 'described', 'Moment', 'at']
 def ends_of(home: Path) -> dict[str, int]:
     "When plateaus were reached, as the newest checkpoint has it."
     kept = Checkpoints(home/'checkpoints')
-    if not kept.steps(): return {}
-    return json.loads((kept.path(kept.steps()[-1])/'state.json').read_text())['ends']
+    for step in reversed(kept.steps()):
+        with suppress(BadCheckpoint): return read_state(kept.path(step)).get('ends', {})
+    return {}
 
 # %% ../../nbs/replay/00_past.ipynb #df66034f
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class Past:
     @cached_property
     def config(self) -> Any:
         "What it was told; the data may have moved since."
-        now = run_at(self.home).info['config']
+        now = run_at(self.home).info.get('config', {})
         there = dict(name=self.home.name, root=str(self.home.parent), data=now.get('data', ''))
-        return configure(self.system.config, self.chapter.config | there)
+        return configure(self.system.config, self.chapter.config | there, self.home/'run.json')
 
     @cached_property
     def files(self) -> Files:
@@ -66,8 +68,10 @@ class Past:
         train = self.system.data(self.config, self.files).train
         train = train if isinstance(train, Mapping) else dict(items=train)
         plan = self.config.plan({k: len(s) for k, s in train.items()})
-        place = Place(**self.chapter.place) if self.chapter.place else None
-        return Loader(Plan(plan.phases, plan.sizes, plan.seed, ends_of(self.home), place), train, show=self.system.show)
+        with foreign(f'{self.home}/run.json'):
+            place = placed(self.chapter.place) if self.chapter.place else None
+            plan = Plan(plan.phases, plan.sizes, plan.seed, ends_of(self.home), place)
+        return Loader(plan, train, show=self.system.show)
 
 # %% ../../nbs/replay/00_past.ipynb #66223927
 def past(

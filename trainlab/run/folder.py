@@ -15,15 +15,16 @@ import yaml
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from PIL import Image
-from .chapters import Chapter
+from .chapters import Chapter, read_told
 from .checkpoint import Checkpoints, sync_folder
-from .config import RunConfig
+from .config import BadFile, RunConfig, read_bytes, read_json
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['write_text', 'now', 'git_version', 'RunError', 'locked', 'Run', 'run_at', 'step_of', 'rows_of', 'inline', 'Pictures']
+__all__ = ['LONGEST', 'LARGEST_STEP', 'NUMBERS', 'NEEDED', 'PICTURE', 'write_text', 'now', 'git_version', 'RunError', 'locked',
+           'Run', 'run_at', 'step_of', 'rows_of', 'inline', 'Pictures']
 
 # %% ../../nbs/run/04_folder.ipynb #e89a77b7
 def write_text(path: Path, text: str) -> None:
@@ -59,7 +60,7 @@ def _held(name: str, holder: Path) -> str:
 def _holder(path: Path) -> dict[str, Any]:
     "Who holds it. A start holds the lock a moment before it has written its name."
     for _ in range(20):
-        with suppress(OSError, ValueError): return json.loads(path.read_text())
+        with suppress(BadFile): return read_json(path)
         time.sleep(.05)
     return {}
 
@@ -94,12 +95,16 @@ def locked(
         lock.release()
 
 # %% ../../nbs/run/04_folder.ipynb #02f71cef
+LONGEST = 200 # bytes of a run's name; files beside it are called after it
+
 class Run:
     "A run's folder. Read it at any time; write to it inside `with run.open():`."
     def __init__(self, config: RunConfig):
         self.config, self.path = config, Path(config.root).expanduser()/config.name
-        if Path(config.name).name != config.name or config.name.startswith('.'):
-            raise RunError(f'name {config.name!r} must be a plain folder name. Folders above it belong in root.')
+        name, plain = config.name, config.name.isprintable() and len(config.name.encode()) <= LONGEST
+        if not plain or Path(name).name != name or name.startswith('.'):
+            raise RunError(f'name {name[:LONGEST]!r} must be a plain folder name. Folders above it belong in root.')
+        if not config.root.isprintable(): raise RunError(f'root {config.root[:LONGEST]!r} is no name of a folder.')
         self.checkpoints = Checkpoints(self.path/'checkpoints', config.keep)
         self.start: Path | None = None   # the checkpoint that this start goes on from
         self.stopped: str | None = None  # how the last start was stopped, if it was
@@ -108,12 +113,12 @@ class Run:
     @property
     def info(self) -> dict[str, Any]:
         "What run.json says, or the newest checkpoint, if run.json is lost or damaged; empty before the first start."
-        try: return json.loads((self.path/'run.json').read_text())
-        except (FileNotFoundError, ValueError): return self._remembered()
+        try: return read_told(self.path/'run.json')
+        except BadFile: return self._remembered()
 
     def _remembered(self) -> dict[str, Any]:
         for step in reversed(self.checkpoints.steps()):
-            with suppress(OSError, ValueError): return json.loads((self.checkpoints.path(step)/'run.json').read_text())
+            with suppress(BadFile): return read_told(self.checkpoints.path(step)/'run.json')
         return {}
 
     def yaml(self) -> str:
@@ -175,10 +180,25 @@ def rows_of(content: bytes) -> list[dict[str, Any]]:
     "The records in whole lines of metrics.jsonl; a line that is damaged is left out, with a warning."
     rows, bad = [], 0
     for line in content.rpartition(b'\n')[0].splitlines():
-        try: rows.append(json.loads(line))
-        except ValueError: bad += 1
+        try: row = json.loads(line)
+        except (ValueError, RecursionError): row = {'kind': None}
+        if _sound(row): rows.append(row)
+        else: bad += 1
     if bad: warnings.warn(f'{bad} of {len(rows) + bad} lines of metrics.jsonl are damaged and left out.', stacklevel=3)
-    return [r for r in rows if isinstance(r, dict) and 'kind' in r]
+    return rows
+
+def _sound(row: Any) -> bool:
+    "Whether it is a record: of a kind, at a step, and its numbers are numbers."
+    if not isinstance(row, dict) or not isinstance(row.get('kind'), str): return False
+    step, numbers = row.get('step', 0), [row.get(k) for k in NUMBERS if row.get(k) is not None]
+    there = all(row.get(k) is not None for k in NEEDED.get(row['kind'], ()))
+    return there and type(step) is int and 0 <= step <= LARGEST_STEP and all(map(_number, numbers))
+
+def _number(x: Any) -> bool: return type(x) is float or type(x) is int and abs(x) <= LARGEST_STEP
+
+LARGEST_STEP = 1 << 53   # of what a double holds exactly
+NUMBERS = 'loss', 'lr', 'grad_norm', 'epoch', 'seconds', 'eta_s', 'samples_per_s'
+NEEDED = dict(train=('step', 'loss'), valid=('step',), mark=('step',), chapter=('step',))   # kind -> what it has
 
 @patch
 def records(self: Run,
@@ -187,7 +207,7 @@ def records(self: Run,
     "What happened, from metrics.jsonl: a row a record."
     import pandas as pd
     path = self.path/'metrics.jsonl'
-    rows = rows_of(path.read_bytes() if path.exists() else b'')
+    rows = rows_of(path.read_bytes() if path.is_file() else b'')
     return pd.DataFrame([{k: v for k, v in r.items() if k != 'kind'} for r in rows if r['kind'] == kind])
 
 @patch
@@ -205,6 +225,7 @@ def curves(self: Run,
     "Loss and learning rate; a dotted line where a phase begins, a red one where a chapter does."
     import matplotlib.pyplot as plt
     train, marks, chapters = map(self.records, ('train', 'mark', 'chapter'))
+    train = train.reindex(columns=['step', 'loss', 'lr']).astype(float)
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 2.4), constrained_layout=True)
     left.plot(train.step, train.loss, alpha=.25, lw=.8)
     left.plot(train.step, train.loss.rolling(window, min_periods=1).mean(), color='C0')
@@ -218,10 +239,13 @@ def curves(self: Run,
 
 # %% ../../nbs/run/04_folder.ipynb #75f7fb61
 def inline(path: Path) -> str:
-    "A picture as a data URI."
+    "A picture as a data URI; empty, if it cannot be read."
     small = BytesIO()
-    Image.open(path).convert('RGB').save(small, 'JPEG', quality=92)
+    try: Image.open(BytesIO(read_bytes(path, PICTURE))).convert('RGB').save(small, 'JPEG', quality=92)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError): return ''
     return f'data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}'
+
+PICTURE = 1 << 26 # bytes of a file that is shown
 
 class Pictures(list):
     "Paths of pictures."
@@ -230,12 +254,14 @@ class Pictures(list):
     def _repr_html_(self):
         one = ('<figure style="margin:0 0 8px"><img style="max-width:100%" src="{}">'
                '<figcaption>{}</figcaption></figure>').format
-        return ''.join(one(inline(p), html.escape(p.stem)) for p in self)
+        shown = {p: inline(p) for p in self}
+        return ''.join(one(x, html.escape(p.stem if x else f'{p.name} cannot be read')) for p, x in shown.items())
 
 @patch
 def previews(self: Run,
     most: int = 4,  # pictures
 ) -> Pictures:
     "The newest previews."
-    folders = sorted(self.path.glob('previews/step_*'), key=lambda p: int(p.name[5:]))
+    named = [p for p in self.path.glob('previews/step_*') if p.name[5:].isascii() and p.name[5:].isdigit()]
+    folders = sorted((p for p in named if p.is_dir()), key=lambda p: int(p.name[5:]))
     return Pictures(sorted(folders[-1].glob('*.png'))[:most] if folders else ())
