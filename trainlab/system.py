@@ -6,7 +6,7 @@
 __all__ = ['Data', 'every_file', 'any_files', 'adamw', 'nothing', 'System', 'Until', 'system_of', 'load']
 
 # %% ../nbs/system.ipynb #c76256e3
-import errno, importlib, json, sys, warnings
+import errno, importlib, sys, warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,9 +31,10 @@ from .callbacks.saving import Saving, follow
 from .engine.device import choose_device
 from .engine.loader import FixedLoader, Loader, Source
 from .engine.phases import TrainConfig
+from .engine.state import foreign
 from .media.clips import Files, list_files
 from .run.config import configure, is_anytime
-from .run.folder import Run, RunError, now, step_of
+from .run.folder import Run, RunError, now, run_at, step_of
 from .run.panel import say
 from .run.starts import fork_source, told_by
 from .run.weights import (Weights, finishing, load_weights, read_model, refuse_strangers, whole_model,
@@ -96,7 +97,8 @@ class System:
     ) -> tuple[nn.Module, TrainConfig]:
         "The finished model of a run, ready to use, and its config."
         cfg, tensors, facts = read_model(run, self.config)
-        with torch.random.fork_rng(devices=[]): model = self.model(cfg, facts)
+        with torch.random.fork_rng(devices=[]), foreign(f'The config of {getattr(run, "path", run)}, in model/,'):
+            model = self.model(cfg, facts)
         load_weights(model, tensors, str(getattr(run, 'path', run)))
         return model.to(choose_device(device)).eval().requires_grad_(False), cfg
 
@@ -156,7 +158,8 @@ def adopted(self: System, cfg: TrainConfig) -> TrainConfig:
         left = [k for k in cfg.architecture if getattr(cfg, k) == type(cfg).model_fields[k].default]
         if not cfg.init_from or not left: return cfg
         said = run.info.get('config', {}) if begun else self._described(cfg)
-    return configure(type(cfg), cfg.model_dump() | {k: said[k] for k in left if k in said})
+    taken = {k: said[k] for k in left if k in said}
+    return configure(type(cfg), cfg.model_dump() | taken, cfg.fork_from or cfg.init_from)
 
 @patch
 def _described(self: System, cfg: TrainConfig) -> dict[str, Any]:
@@ -255,7 +258,7 @@ def _lead(run: Run) -> tuple[TrainConfig, list[Callback]] | None:
     if step_of(source) == int(step): return None
     say(f'{home} has no checkpoint at step {step}: it is led up to it from step {step_of(source)}.')
     own = {k: getattr(cfg, k) for k in ('name', 'root', 'resume', 'device', 'workers')} | dict(fork_from=str(source))
-    return configure(type(cfg), told_by(source)['config'] | own), [Until(int(step))]
+    return configure(type(cfg), told_by(source)['config'] | own, source), [Until(int(step))]
 
 # %% ../nbs/system.ipynb #1e9c4cd9
 def _known(run: Run) -> dict[str, Any]:
@@ -311,11 +314,14 @@ def system_of(
     path = Path(getattr(run, 'path', run)).expanduser().resolve()
     if not (path/'run.json').is_file():
         raise RunError(f'{path}: no run there. Give the folder of a run, such as runs/vsr.')
-    module, _, name = json.loads((path/'run.json').read_text()).get('system', '').partition(':')
+    module, _, name = run_at(path).info.get('system', '').partition(':')
     if not name: raise RunError(f'{path} does not say what trained it. Load it by its system, as in vsr.load(run).')
     if module not in sys.modules and not module.startswith('trainlab.'):
         raise RunError(f'{path} was trained by {module}. Import that first.')
-    return getattr(sys.modules.get(module) or importlib.import_module(module), name)
+    try: found = getattr(sys.modules.get(module) or importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError): found = None
+    if isinstance(found, System): return found
+    raise RunError(f'{path} says that {module}:{name} trained it, and that is no system.')
 
 def load(
     run: Run | str | Path,  # a finished run of any system, or its folder

@@ -73,6 +73,8 @@ def state_dict(self: Best) -> dict[str, Any]: return dict(value=self.value, step
 
 @patch
 def load_state_dict(self: Best, state: dict[str, Any]) -> None:
-    self.value, self.at, self.waited = state['value'], state['step'], state['waited']
+    value, step = state['value'], state['step']
+    self.value, self.at = value if value is None else float(value), step if step is None else int(step)
+    self.waited = int(state['waited'])
     self.learn.saving.top = self.at
     if self.home.turned_at(self.learn.step): self.waited, self.since = 0, self.learn.step

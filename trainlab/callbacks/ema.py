@@ -65,4 +65,5 @@ def tensors(self: EMA) -> dict[str, Tensor]: return self.average
 
 @patch
 def load_tensors(self: EMA, tensors: Mapping[str, Tensor]) -> None:
+    if tensors.keys() != self.average.keys(): raise KeyError('other tensors are averaged here')
     for k, v in tensors.items(): self.average[k].copy_(v)

@@ -207,7 +207,7 @@ def after_train(self: Guard) -> None:
 def after_fit(self: Guard) -> None:
     learn, loss = self.learn, self.learn.scores.get('loss', 0.)
     if learn.step < learn.plan.total or math.isfinite(loss): return
-    raise RunError(f'The last validation has a loss of {loss}: what was trained is of no use. '
+    raise RunError(f'{self.home.path}: the last validation has a loss of {loss}: what was trained is of no use. '
                    f'{ADVICE.format(step=learn.step - 1)} {self.last_good}')
 
 @patch
@@ -215,4 +215,4 @@ def state_dict(self: Guard) -> dict[str, Any]: return dict(row=self.row, left_ou
 
 @patch
 def load_state_dict(self: Guard, state: Mapping[str, Any]) -> None:
-    self.row, self.left_out = state['row'], list(state['left_out'])
+    self.row, self.left_out = int(state['row']), list(map(int, state['left_out']))

@@ -87,7 +87,8 @@ class Smaller(Callback):
     def state_dict(self) -> dict[str, Any]: return dict(found=self.found)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.found = sorted({*map(tuple, state['found']), *self.found})
+        found = ((int(since), str(phase), str(bucket), max(1, int(n))) for since, phase, bucket, n in state['found'])
+        self.found = sorted({*found, *self.found})
         self.follow()
 
 # %% ../../nbs/callbacks/11_memory.ipynb #11681ec3

@@ -149,7 +149,7 @@ def state_dict(self: Phases) -> dict[str, Any]:
 
 @patch
 def load_state_dict(self: Phases, state: Mapping[str, Any]) -> None:
-    self.best, self.looks, smooth = state['best'], state['looks'], state['smooth']
+    self.best, self.looks, smooth = float(state['best']), int(state['looks']), state['smooth']
     self.smooth = None if smooth is None else torch.tensor(smooth, device=self.learn.device)
     self.phase = None  # apply it again
 

@@ -185,7 +185,7 @@ def state_dict(self: Recording) -> dict[str, Any]:
 
 @patch
 def load_state_dict(self: Recording, state: Mapping[str, Any]) -> None:
-    self.seconds, self.redraws = state['seconds'], state.get('redraws', 0)
-    self.cut(state['bytes'])
+    self.seconds, self.redraws = float(state['seconds']), int(state.get('redraws', 0))
+    self.cut(max(0, int(state['bytes'])))
     begun = self.home.turned_at(self.learn.step)
     if begun: self.write([begun.row, dict(kind='data', step=begun.step, **self.facts)])

@@ -11,7 +11,7 @@ from typing import Any
 from fastai.callback.core import Callback, CancelFitException
 from fastcore.basics import patch
 from ..engine.learner import SeekableLearner
-from ..run.checkpoint import read_checkpoint
+from ..run.checkpoint import read_checkpoint, read_state
 from ..run.folder import Run, RunError, step_of
 
 # %% ../../nbs/callbacks/02_saving.ipynb #f2d856dc
@@ -53,7 +53,7 @@ class Saving(Callback):
 
     def state_dict(self) -> dict[str, Any]: return dict(anchors=sorted(self.anchors))
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: self.anchors.update(state.get('anchors', []))
+    def load_state_dict(self, state: dict[str, Any]) -> None: self.anchors.update(map(int, state.get('anchors', [])))
 
 # %% ../../nbs/callbacks/02_saving.ipynb #9dc5a635
 @patch
@@ -79,7 +79,7 @@ def follow(
     if start:
         tensors, texts = read_checkpoint(start)
         if 'state.json' not in texts: raise RunError(f'{start} is no checkpoint of a run: state.json is missing.')
-        learn.resume(tensors, json.loads(texts['state.json']), bool(home.turned_at(step_of(start))))
+        learn.resume(tensors, read_state(start), bool(home.turned_at(step_of(start))), f'{start}/state.json')
     learn.control.folder = home.path
     return learn.step
 

@@ -22,9 +22,9 @@ from .control import Control
 from .device import autocast
 from .events import EventLearner
 from .loader import FixedLoader, Loader, Made, seed_step
-from .plan import RUN, Place, Plan, Step
+from .plan import RUN, Place, Plan, Step, placed
 from .scores import Scores
-from .state import load_slots, remembered, remind, slots
+from .state import foreign, load_slots, remembered, remind, slots
 from ..run.folder import RunError
 from ..run.weights import load_weights
 
@@ -146,9 +146,14 @@ def state(self: SeekableLearner) -> tuple[dict[str, dict[str, Tensor]], dict[str
 def resume(self: SeekableLearner,
     tensors: Mapping[str, Mapping[str, Tensor]], rest: Mapping[str, Any],  # what `state` gave
     anew: bool = False,  # whether the plan is another one, which takes over there
+    source: str = 'The checkpoint',  # for messages
 ) -> None:
     "Go to where `state` was taken. Callbacks follow when the fit has begun, after all their own beginnings."
-    load_weights(self.model, tensors['model'])
+    with foreign(source): self._resume(tensors, rest, anew, source)
+
+@patch
+def _resume(self: SeekableLearner, tensors: Mapping, rest: Mapping[str, Any], anew: bool, source: str) -> None:
+    load_weights(self.model, tensors['model'], source)
     if not self.opt: self.create_opt()
     load_slots(self.opt.opt, tensors['optimizer'], rest['optimizer'])
     if rest['scaler']: self.scaler.load_state_dict(rest['scaler'])
@@ -158,18 +163,19 @@ def resume(self: SeekableLearner,
         'next checkpoint, and change it then.')
     ends = {k: n for k, n in rest['ends'].items() if not (anew and k == RUN)}
     self.loader.plan = Plan(self.plan.phases, self.plan.sizes, self.plan.seed, ends,
-                            Place(**begins) if begins else None)
+                            placed(begins) if begins else None)
     self.step, self.validated = rest['step'], rest['validated']
-    self.restoring = dict(rest=rest['callbacks'], tensors=tensors)
+    self.restoring = dict(rest=rest['callbacks'], tensors=tensors, source=source)
 
 # %% ../../nbs/engine/08_learner.ipynb #c98e1c7a
 @patch
 def _restore(self: SeekableLearner):
     restoring, self.restoring = self.restoring, {}
     for cb in self.cbs if restoring else ():
-        if cb.name in restoring['rest']: remind(cb, restoring['rest'][cb.name])
-        if hasattr(type(cb), 'load_tensors') and cb.name in restoring['tensors']:
-            cb.load_tensors(restoring['tensors'][cb.name])
+        with foreign(f'What {restoring["source"]} holds of {cb.name}'):
+            if cb.name in restoring['rest']: remind(cb, restoring['rest'][cb.name])
+            if hasattr(type(cb), 'load_tensors') and cb.name in restoring['tensors']:
+                cb.load_tensors(restoring['tensors'][cb.name])
 
 # %% ../../nbs/engine/08_learner.ipynb #9947697b
 @patch

@@ -23,7 +23,7 @@ Count = Annotated[int, Field(ge=1)]
 
 class PhaseFields(BaseModel):
     "A stretch of training: what it sees, how fast it learns, and when it ends."
-    model_config = ConfigDict(extra='forbid', frozen=True, defer_build=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, defer_build=True, allow_inf_nan=False)
     inherits: ClassVar[tuple[str, ...]] = ('batch_size', 'gradient_accumulation', 'min_lr', 'schedule', 'cycles')
     name: str = setting('', 'unique; empty: phase_1, phase_2, ...')
     transition: Literal['step', 'epoch', 'loss_plateau'] = setting('step', 'what ends it: step | epoch | loss_plateau')
@@ -167,6 +167,8 @@ class Curriculum:
         phases: list[Any],        # of `kind`, or of mappings with its fields
         kind: type[PhaseConfig] = PhaseConfig,
     ):
+        if not isinstance(phases, (list, tuple, type(None))):
+            raise ParameterError(f'phases is a {type(phases).__name__}; expected a list of phases.')
         if not phases: raise ParameterError('The list of phases is empty, so there is nothing to train. '
                                             'Give at least one, or leave phases out for a single one.')
         self.phases = [phase_of(kind, i, p) for i, p in enumerate(phases, 1)]
@@ -279,9 +281,9 @@ def among(
     place: Mapping[str, Any],  # that a run has come to
 ) -> None:
     "Raise `ParameterError` if the phase that a run is in is not among these."
-    if place['phase'] not in names: raise ParameterError(
-        f'step {place["step"]} lies in phase {place["phase"]!r}, which is not among {", ".join(names)}. Keep it in the '
-        'list, so that it is clear where to go on.')
+    if place.get('phase') not in names: raise ParameterError(
+        f'step {place.get("step")} lies in phase {place.get("phase")!r}, which is not among {", ".join(names)}. Keep '
+        'it in the list, so that it is clear where to go on.')
 
 def said_besides(cfg: TrainFields) -> dict[str, Any]:
     "What steps depend on, but for how long it lasts."

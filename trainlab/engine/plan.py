@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'CYCLE', 'RUN', 'fold', 'order', 'rate', 'Bucket', 'Epochs', 'Plateau', 'Phase', 'quotas', 'cycle',
-           'Sample', 'Step', 'Place', 'Plan']
+           'Sample', 'Step', 'Place', 'placed', 'Plan']
 
 # %% ../../nbs/engine/00_plan.ipynb #4b8a4527
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -14,8 +15,10 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate
 from math import ceil, cos, pi
+from typing import Any
 import numpy as np
 from fastcore.basics import patch
+from pydantic import TypeAdapter
 
 # %% ../../nbs/engine/00_plan.ipynb #481ee454
 def fold(
@@ -195,6 +198,16 @@ class Place:
         return used if had == size else ceil(used*size/had)
 
 # %% ../../nbs/engine/00_plan.ipynb #cf8af724
+def placed(
+    given: Mapping[str, Any],  # a place, as JSON has it
+) -> Place:
+    "A place that was kept. Raises `ValueError` if no plan can lead there."
+    TypeAdapter(Place).validate_json(json.dumps(given), strict=True)
+    place = Place(**given)
+    counts = [place.step, place.done, *place.used.values(), *(n - 1 for n in place.sizes.values())]
+    if min(counts) < 0 or Fraction(place.epochs) < 0: raise ValueError(f'no plan leads to {place}')
+    return place
+
 RUN = '' # in `ends`: the whole run, which ended before its phases did
 
 class Plan:

@@ -108,8 +108,8 @@ def is_whole(
     "Is this the array that was written there, to the last bit?"
     shape = tuple(map(int, shape))
     size, fraction = _written(shape, dtype)
-    try: found = os.stat(file)
-    except FileNotFoundError: return False
+    if not os.path.isfile(file): return False
+    found = os.stat(file)
     if found.st_size != size: return False
     if found.st_mtime_ns % 10**9 == fraction: return True
     head = _head(shape, dtype)

@@ -60,13 +60,25 @@ def _keep(file: Path, said: Any, numbers: np.ndarray) -> None:
 
 def _kept(file: Path) -> tuple[Any, np.ndarray] | None:
     "The inverse of `_keep`; None, if it is not there or not whole."
-    try: data = file.read_bytes()
-    except FileNotFoundError: return None
+    if not file.is_file(): return None
+    data = file.read_bytes()
     if data[:8] != b'%08x' % zlib.crc32(data[8:]): return None
     head, _, numbers = data[8:].partition(b'\n')
-    return json.loads(head), np.frombuffer(numbers, '<i8').astype(np.int64)
+    try: return json.loads(head), np.frombuffer(numbers, '<i8').astype(np.int64)
+    except (ValueError, RecursionError): return None
 
 # %% ../../nbs/media/04_files.ipynb #32ce92cf
+def _fits(told: Any, ticks: np.ndarray) -> bool:
+    "Whether that is what `_told` says of a clip."
+    kinds = dict(width=int, height=int, fps=list, time_base=list, rotation=int, audio=bool, timed=bool, missing=int,
+                 frames=int, fingerprint=str)
+    if not isinstance(told, dict) or told.keys() != kinds.keys(): return False
+    if not all(type(told[k]) is kind for k, kind in kinds.items()): return False
+    ratios = [told['fps'], told['time_base']]
+    whole = all(len(r) == 2 and type(r[0]) is type(r[1]) is int and r[0] >= 0 and r[1] > 0 for r in ratios)
+    return whole and 0 < min(told['width'], told['height']) and 0 < told['frames'] <= len(ticks)
+
+# %% ../../nbs/media/04_files.ipynb #d7ba1f3b
 def probe_once(
     path: Path | str,                  # a video file, or a folder of numbered pictures
     folder: Path | str | None = None,  # see `cache_folder`
@@ -77,7 +89,7 @@ def probe_once(
     known = fingerprint(path, holds)
     kept = cache_folder(folder)/'index'/short_name(known, _ffmpeg(), 2)
     told = _kept(kept)
-    if told: return _video(Path(path), *told)
+    if told and _fits(*told): return _video(Path(path), *told)
     found = replace(probe(path), fingerprint=known)
     _keep(kept, *_told(found))
     return found
@@ -116,8 +128,7 @@ class Known:
     ): self.root, self.stamps, self.held, self.videos, self.fresh = root, {}, {}, {}, False
 
     @property
-    def file(self) -> Path:
-        "Where it is kept."
+    def file(self) -> Path: # where it is kept
         return cache_folder()/'index'/f'known-{short_name(str(Path(self.root).resolve()), _ffmpeg(), 1)}'
 
     @cached_property
@@ -125,7 +136,8 @@ class Known:
         "By the starts before: path -> its stamp, what it holds, what is told of a clip."
         told = _kept(self.file) if self.root else None
         if not told: return {}
-        return dict(zip(told[0]['paths'], zip(told[0]['stamps'], told[0]['holds'], _indices(*told))))
+        try: return dict(zip(told[0]['paths'], zip(told[0]['stamps'], told[0]['holds'], _indices(*told))))
+        except (LookupError, TypeError, ValueError): return {}   # of something else
 
     def of(self, path: Path) -> tuple | None:
         "What a start before found out about a file, if that has not changed since."
@@ -145,7 +157,9 @@ class Known:
 def _indices(told: dict[str, Any], ticks: np.ndarray) -> Iterator[tuple[dict[str, Any], np.ndarray] | None]:
     "What is told of clips, each with its part of the numbers."
     stops = np.cumsum(told['ticks'], dtype=int).tolist()
-    for clip, n, stop in zip(told['clips'], told['ticks'], stops): yield clip and (clip, ticks[stop - n:stop])
+    for clip, n, stop in zip(told['clips'], told['ticks'], stops):
+        part = clip, ticks[stop - n:stop]
+        yield part if _fits(*part) else None
 
 @patch
 def video(self: Known, path: Path, folder: Path | str | None = None) -> Video:

@@ -47,6 +47,7 @@ def replacing(
         os.replace(part, path)
     except BaseException as e:
         part.unlink(missing_ok=True)
+        if isinstance(e, IsADirectoryError): raise MediaError(f'{path} is a folder; a file belongs there.') from e
         if getattr(e, 'errno', None) not in (errno.ENOSPC, errno.EDQUOT): raise
         raise MediaError(f'{path}: the disk is full. Nothing of it was kept; '
                          'free some space, or choose another folder.') from e

@@ -17,6 +17,7 @@ import torch
 from fastcore.basics import AttrDict, patch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from .adapter_files import understood
 
 # %% ../../nbs/nn/11_pretrained.ipynb #5497e7ac
 LIBRARIES = dict(diffusers='ModelMixin', transformers='PreTrainedModel')
@@ -63,8 +64,9 @@ def model_class(
 ) -> str: # empty: none
     "Which class a folder of diffusers or transformers holds."
     if not (folder/'config.json').is_file(): return ''
-    said = json.loads((folder/'config.json').read_text())
-    return said.get('_class_name') or (said.get('architectures') or [''])[0]
+    with understood(folder/'config.json'):
+        said = json.loads((folder/'config.json').read_text())
+        return said.get('_class_name') or (said.get('architectures') or [''])[0]
 
 def _refuse_class(folder: Path, kind: type, name: str) -> None:
     "The error about a folder that holds nothing, or another class."
@@ -141,8 +143,12 @@ def from_pretrained(cls: PretrainedModel,
     "The saved model, or an error."
     folder = _on_disk(source)
     _refuse_class(folder, cls, cls.__name__)
-    with torch.device('meta'): model = cls.from_config(json.loads((folder/'config.json').read_text()))
-    found, wanted = load_file(folder/WEIGHTS), model.state_dict()
+    with understood(folder/WEIGHTS): found = load_file(folder/WEIGHTS)
+    with understood(folder/'config.json'), torch.device('meta'):
+        said = json.loads((folder/'config.json').read_text())
+        if endless := [k for k, v in said.items() if k.endswith('_blocks') and v > len(found)]:
+            raise ValueError(f'{", ".join(endless)}: more blocks than there are tensors')
+        wanted = (model := cls.from_config(said)).state_dict()
     both = found.keys() & wanted.keys()
     _refuse_weights(folder, cls.__name__, dict(
         missing_keys=[k for k in wanted if k not in both], unexpected_keys=[k for k in found if k not in both],

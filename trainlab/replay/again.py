@@ -4,7 +4,7 @@
 
 # %% ../../nbs/replay/01_again.ipynb #da2a156b
 from __future__ import annotations
-import json, math, tempfile
+import math, tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from ..callbacks.saving import Saving
 from ..engine.device import autocast
 from ..engine.loader import batch_sum, seed_step
 from .past import Moment, Past, found_out, past
-from ..run.checkpoint import Checkpoints, read_checkpoint
+from ..run.checkpoint import Checkpoints, read_checkpoint, read_state
 from ..run.folder import Run, RunError, run_at
 if TYPE_CHECKING: from pandas import DataFrame
 
@@ -54,8 +54,8 @@ def _to(past: Past, learn: RunLearner, step: int) -> None:
     kept = Checkpoints(past.home/'checkpoints')
     before = [s for s in kept.steps() if past.chapter.step <= s <= step]
     if before:
-        tensors, texts = read_checkpoint(kept.path(before[-1]))
-        return learn.resume(tensors, json.loads(texts['state.json']), anew=before[-1] == past.chapter.step)
+        there, anew = kept.path(before[-1]), before[-1] == past.chapter.step
+        return learn.resume(read_checkpoint(there)[0], read_state(there), anew, f'{there}/state.json')
     if past.chapter.step: raise RunError(f'The checkpoint at step {past.chapter.step} of {past.home}, where a chapter '
                                          'begins, is gone: the steps after it cannot be run again.')
     learn.loader.plan = past.loader.plan
@@ -179,9 +179,9 @@ def replay(
         with taken_up(there, first) as learn: learn.fit(cbs=[probe])
         rows, first = rows + probe.rows, end
     frame = pd.DataFrame(rows)
-    then = home.records('train', begun + 1, last).drop_duplicates('step', keep='last').set_index('step')
-    then = then.reindex(frame.step + 1).reset_index()
-    frame.insert(2, 'recorded', then.get('loss', math.nan))
+    then = home.records('train', begun + 1, last).reindex(columns=['step', 'loss', 'batch_sum'])
+    then = then.drop_duplicates('step', keep='last').set_index('step').reindex(frame.step + 1).reset_index()
+    frame.insert(2, 'recorded', then.loss)
     frame.insert(3, 'equal', frame.loss == frame.recorded)
     frame.insert(4, 'same_batch', frame.batch_sum == then.get('batch_sum', frame.batch_sum))
     return Replayed(frame.drop(columns='batch_sum'))

@@ -4,8 +4,8 @@
 
 # %% ../../nbs/replay/00_past.ipynb #2790611c
 from __future__ import annotations
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,11 @@ from fastcore.basics import patch
 from torch import Tensor
 from ..callbacks.memory import narrowed, sizes_at
 from ..engine.loader import Loader, Made, batch_sum
-from ..engine.plan import Place, Plan, Step
+from ..engine.plan import Plan, Step, placed
+from ..engine.state import foreign
 from ..media.files import Files
 from ..run.chapters import Chapter, changed_files, in_force
-from ..run.checkpoint import Checkpoints
+from ..run.checkpoint import BadCheckpoint, Checkpoints, read_state
 from ..run.config import configure
 from ..run.folder import Run, RunError, run_at
 from ..system import System, system_of
@@ -33,9 +34,12 @@ def found_out(
 ) -> tuple[dict[str, int], list[tuple[int, str, str, int]]]:  # phase -> steps it lasted; as `sizes_at` has it
     "What a run found out on its way, as its newest checkpoint has it."
     kept = Checkpoints(home/'checkpoints')
-    if not kept.steps(): return {}, []
-    state = json.loads((kept.path(kept.steps()[-1])/'state.json').read_text())
-    return state['ends'], [tuple(f) for f in state['callbacks'].get('smaller', {}).get('found', [])]
+    for step in reversed(kept.steps()):
+        with suppress(BadCheckpoint):
+            state = read_state(kept.path(step))
+            found = state.get('callbacks', {}).get('smaller', {}).get('found', [])
+            return state.get('ends', {}), [tuple(f) for f in found]
+    return {}, []
 
 # %% ../../nbs/replay/00_past.ipynb #df66034f
 @dataclass(frozen=True)
@@ -49,9 +53,9 @@ class Past:
     @cached_property
     def config(self) -> Any:
         "What it was told; the data may have moved since."
-        now = run_at(self.home).info['config']
+        now = run_at(self.home).info.get('config', {})
         there = dict(name=self.home.name, root=str(self.home.parent), data=now.get('data', ''))
-        return configure(self.system.config, self.chapter.config | there)
+        return configure(self.system.config, self.chapter.config | there, self.home/'run.json')
 
     @cached_property
     def files(self) -> Files:
@@ -71,15 +75,17 @@ class Past:
         train = self.system.data(self.config, self.files).train
         train = train if isinstance(train, Mapping) else dict(items=train)
         plan = self.config.plan({k: len(s) for k, s in train.items()})
-        place = Place(**self.chapter.place) if self.chapter.place else None
-        plan = Plan(plan.phases, plan.sizes, plan.seed, found_out(self.home)[0], place)
+        with foreign(f'{self.home}/run.json'):
+            place = placed(self.chapter.place) if self.chapter.place else None
+            plan = Plan(plan.phases, plan.sizes, plan.seed, found_out(self.home)[0], place)
         return Loader(plan, train, show=self.system.show, skip=self.config.bad_files == 'skip')
 
-    def planned(self, step: int) -> Step:
-        "What was decided about one of its steps."
-        return narrowed(self.loader.plan, sizes_at(found_out(self.home)[1], step))(step)
-
 # %% ../../nbs/replay/00_past.ipynb #66223927
+@patch
+def planned(self: Past, step: int) -> Step:
+    "What was decided about one of its steps."
+    return narrowed(self.loader.plan, sizes_at(found_out(self.home)[1], step))(step)
+
 def past(
     run: Run | str | Path,  # a run, or its folder
     step: int,              # from 0

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['MOST', 'Chapter', 'said', 'in_force', 'differences', 'changed_settings', 'changed_files', 'Turn', 'turn_of',
-           'refusal']
+           'refusal', 'Forked', 'Told', 'read_told']
 
 # %% ../../nbs/run/02_chapters.ipynb #a54e98bf
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
-from .config import ParameterError, RunConfig, configure, is_anytime
+from pydantic import BaseModel
+from .config import BadFile, ParameterError, RunConfig, configure, is_anytime, read_json
 
 # %% ../../nbs/run/02_chapters.ipynb #d7be7cbc
 @dataclass(frozen=True)
@@ -115,3 +117,29 @@ def refusal(
     return head + (
         f'To go on from step {step} with the new ones, set amend=True. To keep this run as it is and branch off, take '
         f'another name and fork_from={where!r}. resume=False moves it aside and starts anew.')
+
+# %% ../../nbs/run/02_chapters.ipynb #0f329c48
+class Forked(BaseModel):
+    "What run.json says of the run that a fork branched off from."
+    run: str = ''
+    step: int = 0
+    asked: str = ''
+    config: dict[str, Any] = {}
+
+class Told(BaseModel):
+    "What run.json holds, as far as everybody reads it."
+    system: str = ''
+    config: dict[str, Any] = {}
+    chapters: list[Chapter] = []
+    history: list[dict[str, Any]] = []
+    forked: Forked = Forked()
+    finished: str = ''
+
+def read_told(
+    path: Path,  # a run.json
+) -> dict[str, Any]:
+    "What a run was told. Raises `BadFile` if the file is missing, damaged, or of another shape."
+    told = read_json(path, Told)
+    extra = {k for c in told.get('chapters', []) for k in c} - {f.name for f in fields(Chapter)}
+    if extra: raise BadFile(f'{path} is damaged: chapters have no {min(extra)}.')
+    return told

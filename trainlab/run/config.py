@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'ELSEWHERE', 'OURS', 'C', 'LARGEST', 'setting', 'group_of', 'is_anytime', 'RunFields', 'RunConfig',
-           'grouped', 'table', 'ours', 'kind_of', 'signature', 'ParameterError', 'configure', 'PlainYaml', 'read_yaml',
-           'parameters_cell', 'injected', 'parameters']
+           'grouped', 'table', 'ours', 'kind_of', 'signature', 'ParameterError', 'configure', 'BadFile', 'read_bytes',
+           'read_json', 'PlainYaml', 'read_yaml', 'parameters_cell', 'injected', 'parameters']
 
 # %% ../../nbs/run/00_config.ipynb #b1da6d7b
-import ast, html, inspect
+import ast, html, inspect, json
 from collections.abc import Iterator, Mapping
 from copy import copy
 from difflib import get_close_matches
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 # %% ../../nbs/run/00_config.ipynb #1bc4aca5
@@ -44,7 +44,8 @@ def is_anytime(field: FieldInfo) -> bool:
 # %% ../../nbs/run/00_config.ipynb #5e304795
 class RunFields(BaseModel):
     "What a run is, and what it works on."
-    model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=(), defer_build=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, protected_namespaces=(), defer_build=True,
+                              allow_inf_nan=False)
     name: str = setting('run', 'the run; the same name continues', 'run', True, min_length=1)
     root: str = setting('runs', 'folder of the runs', 'run', True)
     resume: bool = setting(True, 'False: move a run of this name aside and start anew', 'run', True)
@@ -201,19 +202,59 @@ def _explain(config: type[C], error: dict) -> str:
     name, said = str(error['loc'][0]) if error['loc'] else '', error['msg'].removeprefix('Value error, ')
     if error['type'] == 'extra_forbidden': return _unknown(config, name)
     if name not in config.model_fields: return said
-    return f'{name} = {error["input"]!r} does not fit: {said.rstrip(".")}. Expected {signature(config, name)}.'
+    return f'{name} = {_shown(error["input"])} does not fit: {said.rstrip(".")}. Expected {signature(config, name)}.'
+
+def _shown(value: Any, most: int = 200) -> str:
+    "A value in a message."
+    try: said = repr(value)
+    except (ValueError, RecursionError): said = f'a {type(value).__name__} too large to show'
+    return said if len(said) <= most else f'{said[:most]}...'
 
 def configure(
     config: type[C],            # the system's config
     values: Mapping[str, Any],  # field -> value
+    source: Path | str = '',    # the file or the run that says so, for the message
 ) -> C:
     "The config with these values. Raises `ParameterError` with a line for each that does not fit."
-    try: return config(**values)
+    try: return config(**{str(k): v for k, v in values.items()})
+    except ValidationError as e: lines = [_explain(config, err) for err in e.errors()]
+    except OverflowError as e: lines = [f'A number is too large: {e}.']
+    raise ParameterError('\n'.join([f'{source}:']*bool(source) + list(dict.fromkeys(lines))))
+
+# %% ../../nbs/run/00_config.ipynb #f29592c1
+class BadFile(ValueError):
+    "A file that does not hold what it should; says which one, and what is wrong."
+
+def read_bytes(
+    path: Path,
+    most: int,  # bytes
+) -> bytes:
+    "All of a plain file. Raises `BadFile` of a pipe, a folder, a link to nowhere, or one that is too large."
+    try:
+        if not path.is_file(): raise BadFile(f'{path} is {"no plain file" if path.exists() else "missing"}.')
+        size = path.stat().st_size
+        if size > most: raise BadFile(f'{path} has {size} bytes: no such file is so large.')
+        return path.read_bytes()
+    except OSError as e: raise BadFile(f'{path} cannot be read ({e.strerror}).') from e
+
+def read_json(
+    path: Path,
+    kind: Any = dict[str, Any],  # what it must hold: anything that pydantic knows; nothing is converted
+    most: int = 1 << 26,         # bytes
+) -> Any:                        # as JSON has it
+    "What a JSON file holds. Raises `BadFile` if that is something else."
+    content = read_bytes(path, most)
+    try:
+        TypeAdapter(kind).validate_json(content, strict=True)
+        return json.loads(content)
     except ValidationError as e:
-        raise ParameterError('\n'.join(dict.fromkeys(_explain(config, err) for err in e.errors()))) from None
+        where = '.'.join(map(str, e.errors()[0]['loc']))
+        raise BadFile(f'{path} is damaged: {where}{": " if where else ""}{e.errors()[0]["msg"]}.') from None
+    except (ValueError, RecursionError) as e: raise BadFile(f'{path} is damaged: {str(e)[:200]}.') from None
 
 # %% ../../nbs/run/00_config.ipynb #e1f84b6a
 LARGEST = 1 << 20  # bytes of a config
+_ODD_TAGS = IndexError, KeyError, TypeError, AttributeError, OverflowError   # said by PyYAML of `!!int ""`
 
 class PlainYaml(yaml.SafeLoader):
     "YAML without aliases."
@@ -225,11 +266,11 @@ def read_yaml(
     path: Path,
 ) -> dict[str, Any]:
     "The mapping in a YAML file. Raises `ParameterError` if it holds something else."
-    size = path.stat().st_size
-    if size > LARGEST: raise ParameterError(f'{path} has {size} bytes: no config is so large.')
-    try: found = yaml.load(path.read_bytes(), PlainYaml) or {}
-    except (yaml.YAMLError, RecursionError, UnicodeDecodeError, ValueError) as e:
-        raise ParameterError(f'{path} cannot be read as YAML: {" ".join(str(e).split())}') from None
+    try: content = read_bytes(path, LARGEST)
+    except BadFile as e: raise ParameterError(str(e)) from None
+    try: found = yaml.load(content, PlainYaml) or {}
+    except (yaml.YAMLError, RecursionError, ValueError, *_ODD_TAGS) as e:
+        raise ParameterError(f'{path} cannot be read as YAML: {" ".join(str(e).split())[:400]}') from None
     if isinstance(found, dict): return found
     raise ParameterError(f'{path} holds {type(found).__name__}; expected a mapping of settings.')
 

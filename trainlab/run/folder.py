@@ -15,16 +15,16 @@ import yaml
 from fastcore.basics import chunked, patch
 from filelock import FileLock, Timeout
 from PIL import Image
-from .chapters import Chapter
+from .chapters import Chapter, read_told
 from .checkpoint import Checkpoints, sync_folder
-from .config import RunConfig
+from .config import BadFile, RunConfig, read_bytes, read_json
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['write_text', 'now', 'git_version', 'RunError', 'locked', 'Run', 'run_at', 'step_of', 'rows_of', 'begin_of', 'inline',
-           'Pictures']
+__all__ = ['LONGEST', 'LARGEST_STEP', 'NUMBERS', 'NEEDED', 'PICTURE', 'write_text', 'now', 'git_version', 'RunError', 'locked',
+           'Run', 'run_at', 'step_of', 'rows_of', 'begin_of', 'inline', 'Pictures']
 
 # %% ../../nbs/run/04_folder.ipynb #e89a77b7
 def write_text(path: Path, text: str) -> None:
@@ -60,7 +60,7 @@ def _held(name: str, holder: Path) -> str:
 def _holder(path: Path) -> dict[str, Any]:
     "Who holds it. A start holds the lock a moment before it has written its name."
     for _ in range(20):
-        with suppress(OSError, ValueError): return json.loads(path.read_text())
+        with suppress(BadFile): return read_json(path)
         time.sleep(.05)
     return {}
 
@@ -95,12 +95,16 @@ def locked(
         lock.release()
 
 # %% ../../nbs/run/04_folder.ipynb #02f71cef
+LONGEST = 200 # bytes of a run's name; files beside it are called after it
+
 class Run:
     "A run's folder. Read it at any time; write to it inside `with run.open():`."
     def __init__(self, config: RunConfig):
         self.config, self.path = config, Path(config.root).expanduser()/config.name
-        if Path(config.name).name != config.name or config.name.startswith('.'):
-            raise RunError(f'name {config.name!r} must be a plain folder name. Folders above it belong in root.')
+        name, plain = config.name, config.name.isprintable() and len(config.name.encode()) <= LONGEST
+        if not plain or Path(name).name != name or name.startswith('.'):
+            raise RunError(f'name {name[:LONGEST]!r} must be a plain folder name. Folders above it belong in root.')
+        if not config.root.isprintable(): raise RunError(f'root {config.root[:LONGEST]!r} is no name of a folder.')
         self.checkpoints = Checkpoints(self.path/'checkpoints', config.keep)
         self.start: Path | None = None   # the checkpoint that this start goes on from
         self.stopped: str | None = None  # how the last start was stopped, if it was
@@ -109,12 +113,12 @@ class Run:
     @property
     def info(self) -> dict[str, Any]:
         "What run.json says, or the newest checkpoint, if run.json is lost or damaged; empty before the first start."
-        try: return json.loads((self.path/'run.json').read_text())
-        except (FileNotFoundError, ValueError): return self._remembered()
+        try: return read_told(self.path/'run.json')
+        except BadFile: return self._remembered()
 
     def _remembered(self) -> dict[str, Any]:
         for step in reversed(self.checkpoints.steps()):
-            with suppress(OSError, ValueError): return json.loads((self.checkpoints.path(step)/'run.json').read_text())
+            with suppress(BadFile): return read_told(self.checkpoints.path(step)/'run.json')
         return {}
 
     def yaml(self) -> str:
@@ -180,12 +184,25 @@ def rows_of(
     for n, line in enumerate(lines, 1):
         if not line.endswith(b'\n'): continue
         try: row = json.loads(line)
-        except ValueError:
-            bad += 1
-            continue
-        if isinstance(row, dict) and 'kind' in row: yield row
+        except (ValueError, RecursionError): row = None
+        if _sound(row): yield row
+        else: bad += 1
     if bad: warnings.warn(f'{bad} of {n} lines of metrics.jsonl are damaged and left out.', stacklevel=3)
 
+def _sound(row: Any) -> bool:
+    "Whether it is a record: of a kind, at a step, and its numbers are numbers."
+    if not isinstance(row, dict) or not isinstance(row.get('kind'), str): return False
+    step, numbers = row.get('step', 0), [row.get(k) for k in NUMBERS if row.get(k) is not None]
+    there = all(row.get(k) is not None for k in NEEDED.get(row['kind'], ()))
+    return there and type(step) is int and 0 <= step <= LARGEST_STEP and all(map(_number, numbers))
+
+def _number(x: Any) -> bool: return type(x) is float or type(x) is int and abs(x) <= LARGEST_STEP
+
+LARGEST_STEP = 1 << 53   # of what a double holds exactly
+NUMBERS = 'loss', 'lr', 'grad_norm', 'epoch', 'seconds', 'eta_s', 'samples_per_s', 'batch_sum'
+NEEDED = dict(train=('step', 'loss'), valid=('step',), mark=('step',), chapter=('step',))   # kind -> what it has
+
+# %% ../../nbs/run/04_folder.ipynb #b7fc99a6
 def begin_of(
     f: BinaryIO,  # metrics.jsonl
     step: int,
@@ -196,7 +213,7 @@ def begin_of(
         middle = (low + high)//2
         f.seek(middle)
         f.readline()
-        found = next((r.get('step') for r in rows_of(iter(f.readline, b'')) if r['kind'] in ('train', 'valid')), None)
+        found = next((r['step'] for r in rows_of(iter(f.readline, b'')) if r['kind'] in ('train', 'valid')), None)
         low, high = (middle, high) if found is not None and found < step else (low, middle)
     f.seek(low)
     if low: f.readline()
@@ -217,7 +234,7 @@ def records(self: Run,
 @patch
 def _rows(self: Run, kind: str, first: int, last: int | None) -> Iterator[dict[str, Any]]:
     path = self.path/'metrics.jsonl'
-    if not path.exists(): return
+    if not path.is_file(): return
     with path.open('rb') as f:
         if first: f.seek(begin_of(f, first))
         for row in rows_of(f):
@@ -240,6 +257,7 @@ def curves(self: Run,
     "Loss and learning rate; a dotted line where a phase begins, a red one where a chapter does."
     import matplotlib.pyplot as plt
     train, marks, chapters = map(self.records, ('train', 'mark', 'chapter'))
+    train = train.reindex(columns=['step', 'loss', 'lr']).astype(float)
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 2.4), constrained_layout=True)
     left.plot(train.step, train.loss, alpha=.25, lw=.8)
     left.plot(train.step, train.loss.rolling(window, min_periods=1).mean(), color='C0')
@@ -253,10 +271,13 @@ def curves(self: Run,
 
 # %% ../../nbs/run/04_folder.ipynb #75f7fb61
 def inline(path: Path) -> str:
-    "A picture as a data URI."
+    "A picture as a data URI; empty, if it cannot be read."
     small = BytesIO()
-    Image.open(path).convert('RGB').save(small, 'JPEG', quality=92)
+    try: Image.open(BytesIO(read_bytes(path, PICTURE))).convert('RGB').save(small, 'JPEG', quality=92)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError): return ''
     return f'data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}'
+
+PICTURE = 1 << 26 # bytes of a file that is shown
 
 class Pictures(list):
     "Paths of pictures."
@@ -265,12 +286,14 @@ class Pictures(list):
     def _repr_html_(self):
         one = ('<figure style="margin:0 0 8px"><img style="max-width:100%" src="{}">'
                '<figcaption>{}</figcaption></figure>').format
-        return ''.join(one(inline(p), html.escape(p.stem)) for p in self)
+        shown = {p: inline(p) for p in self}
+        return ''.join(one(x, html.escape(p.stem if x else f'{p.name} cannot be read')) for p, x in shown.items())
 
 @patch
 def previews(self: Run,
     most: int = 4,  # pictures
 ) -> Pictures:
     "The newest previews."
-    folders = sorted(self.path.glob('previews/step_*'), key=lambda p: int(p.name[5:]))
+    named = [p for p in self.path.glob('previews/step_*') if p.name[5:].isascii() and p.name[5:].isdigit()]
+    folders = sorted((p for p in named if p.is_dir()), key=lambda p: int(p.name[5:]))
     return Pictures(sorted(folders[-1].glob('*.png'))[:most] if folders else ())

@@ -22,8 +22,8 @@ def row(home: Path) -> dict[str, Any] | None: # None: no run
     own = [line for c in chapters if c.step >= forked.get('step', 0) for line in c.changed]
     return dict(name=home.name, system=info.get('system', '').partition(':')[0].removeprefix('trainlab.'),
                 step=max(run.checkpoints.steps(), default=0), finished=bool(run.finished), chapters=len(chapters),
-                parent=Path(forked['run']).name if forked else '', at=forked.get('step', ''), changed='; '.join(own),
-                started=started[0]['started'] if started else '')
+                parent=Path(forked.get('run', '')).name, at=forked.get('step', ''), changed='; '.join(own),
+                started=str(started[0].get('started', '')) if started else '')
 
 def runs(
     root: Path | str = 'runs',  # a folder of runs

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from fastcore.basics import patch
 from .. import __version__
-from .chapters import Chapter, changed_settings, differences, in_force, refusal, said, turn_of
-from .checkpoint import BadCheckpoint, Checkpoints, replaced, verify
-from .config import ParameterError
+from .chapters import (Chapter, changed_settings, differences, in_force, read_told, refusal, said,
+                                   turn_of)
+from .checkpoint import BadCheckpoint, Checkpoints, read_state, replaced, verify
+from .config import BadFile, ParameterError
 from .folder import Run, RunError, git_version, locked, now, step_of, write_text
 from .machine import found
 
@@ -79,11 +80,11 @@ def fork_source(
 def told_by(checkpoint: Path) -> dict[str, Any]:
     "What its run was told up to there, by run.json, or by what the checkpoint keeps of it: system, config, chapters."
     for path in (checkpoint.resolve().parent.parent/'run.json', checkpoint/'run.json'):
-        with suppress(OSError, ValueError, KeyError):
-            info = json.loads(path.read_text())
-            chapters = in_force([Chapter(**c) for c in info['chapters']], step_of(checkpoint))
+        with suppress(BadFile):
+            info = read_told(path)
+            chapters = in_force([Chapter(**c) for c in info.get('chapters', [])], step_of(checkpoint))
             told = [asdict(c) for c in chapters]
-            return dict(system=info.get('system', ''), config=chapters[-1].config, chapters=told)
+            if told: return dict(system=info.get('system', ''), config=chapters[-1].config, chapters=told)
     raise RunError(f'{checkpoint} does not say what its run was told. Continue that run to its next checkpoint, and '
                    'fork from that.')
 
@@ -133,8 +134,7 @@ def _turned(self: Run, data: dict[str, Any]) -> list[Chapter]:
     if not turn: return [*begun[:-1], replace(begun[-1], data=begun[-1].data or data)]
     if turn.lasting or not (turn.longer or self.config.amend or self._forks(step)):
         raise RunError(refusal(turn, str(self.path), step))
-    state = self.start/'state.json'
-    place = json.loads(state.read_text()).get('place') if state.is_file() else None
+    place = read_state(self.start).get('place') if (self.start/'state.json').exists() else None
     if not place: raise RunError(f'{self.start} is of a trainlab that did not note how far its plan had led, so that '
                                  f'nothing can be changed there. init_from={str(self.path)!r} begins with its weights.')
     try: self.config.follows(place)
@@ -230,9 +230,13 @@ def _begin(self: Run, chapters: list[Chapter], here: dict[str, Any], system: str
 def _mend(self: Run) -> None:
     "Put aside what a crash left."
     for left in self.path.glob('.run.json.*'): left.unlink(missing_ok=True)
-    path = self.path/'run.json'
-    try: json.loads(path.read_text() if path.exists() else '{}')
-    except ValueError:
+    path, records = self.path/'run.json', self.path/'metrics.jsonl'
+    try: os.path.lexists(path) and read_told(path)
+    except BadFile:
         os.replace(path, self.path/'run.json.damaged')
         warnings.warn(f'{path} was damaged; it is kept as run.json.damaged, and made again from the newest checkpoint.',
+                      stacklevel=6)
+    if os.path.lexists(records) and (records.is_symlink() or not records.is_file()):
+        os.replace(records, self.path/'metrics.jsonl.damaged')
+        warnings.warn(f'{records} was no plain file; it is kept as metrics.jsonl.damaged, and begun anew.',
                       stacklevel=6)
