@@ -6,7 +6,7 @@
 __all__ = ['Data', 'every_file', 'any_files', 'adamw', 'nothing', 'System', 'Until', 'system_of', 'load']
 
 # %% ../nbs/system.ipynb #c76256e3
-import errno, importlib, json, sys, warnings
+import importlib, json, sys, warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -32,6 +32,7 @@ from .engine.device import choose_device
 from .engine.loader import FixedLoader, Loader, Source
 from .engine.phases import TrainConfig
 from .media.clips import Files, list_files
+from .run.checkpoint import FULL, REFUSED, plainly, refused_at, remedy
 from .run.config import configure, is_anytime
 from .run.folder import Run, RunError, now, step_of
 from .run.panel import say
@@ -199,11 +200,15 @@ def _continues(run: Run, learn: RunLearner) -> list[str]:
     if step < total: then = f'The rate was {learn.place.lr:.3g} and is {learn.plan(step).lr:.3g} now.'
     return [*lines, f'From here on: {"; ".join(chapter.changed)}. {then}']
 
-def _full(run: Run) -> RunError:
+# %% ../nbs/system.ipynb #409fd571
+def _halted(run: Run, e: OSError) -> RunError:
+    "What to do about a full disk, or a place that cannot be written any more."
     with suppress(OSError): run.checkpoints.wait()
-    last = (run.checkpoints.steps() or [0])[-1]
-    return RunError(f'{run.path} is on a full disk. Make room there, then run the same again: '
-                    f'it continues from step {last}.')
+    there, last = 'its newest checkpoint', []
+    with suppress(OSError): last = run.checkpoints.steps()[-1:] or [0]
+    if last: there = f'step {last[0]}'
+    what = f'{run.path} is on a full disk' if e.errno in FULL else f'{refused_at(e, run.path)}: {e.strerror}'
+    return RunError(f'{what}. {remedy(e)}, then run the same again: it continues from {there}.')
 
 # %% ../nbs/system.ipynb #50e74445
 @contextmanager
@@ -215,12 +220,13 @@ def _told(run: Run, learn: RunLearner, begun: int) -> Iterator[None]:
         failed = False
     except BaseException as e:
         if learn.whole and learn.step > begun: _rescued(run, learn)
-        if isinstance(e, OSError) and e.errno == errno.ENOSPC: raise _full(run) from e
+        if isinstance(e, OSError) and e.errno in FULL + REFUSED: raise _halted(run, e) from e
         raise
     finally:
         end = dict(from_step=begun, to_step=learn.step, ended=now(), stopped=run.stopped)
-        *before, this = run.info.get('history') or [{}]
-        try: run.note(history=[*before, this | end], finished='' if failed or run.stopped else now())
+        try:
+            *before, this = run.info.get('history') or [{}]
+            run.note(history=[*before, this | end], finished='' if failed or run.stopped else now())
         except OSError as e: warnings.warn(f'{run.path}/run.json could not be written: {e}.', stacklevel=3)
 
 def _rescued(run: Run, learn: RunLearner) -> None:
@@ -283,6 +289,10 @@ def train(self: System,
     cbs: Sequence[Callback] = (),  # a user's own, besides
 ) -> Run:                          # `run.stopped` tells whether it was stopped before its end
     "Begin or continue the run that `cfg` names, train it to its end, and write the finished model."
+    with plainly(Run(cfg).path): return self._trained(cfg, cbs)
+
+@patch
+def _trained(self: System, cfg: TrainConfig, cbs: Sequence[Callback]) -> Run:
     run = Run(self.adopted(cfg))
     self._refuse(run)
     lead = _lead(run)

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/run/04_folder.ipynb #619eddd4
 from __future__ import annotations
-import base64, getpass, html, json, os, socket, subprocess, time, warnings
+import base64, html, json, os, socket, subprocess, time, warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -16,14 +16,14 @@ from fastcore.basics import patch
 from filelock import FileLock, Timeout
 from PIL import Image
 from .chapters import Chapter
-from .checkpoint import Checkpoints, sync_folder
+from .checkpoint import Checkpoints, RunError, plainly, sync_folder, user
 from .config import RunConfig
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['write_text', 'now', 'git_version', 'RunError', 'locked', 'Run', 'run_at', 'step_of', 'rows_of', 'inline', 'Pictures']
+__all__ = ['write_text', 'now', 'git_version', 'locked', 'Run', 'run_at', 'step_of', 'rows_of', 'inline', 'Pictures']
 
 # %% ../../nbs/run/04_folder.ipynb #e89a77b7
 def write_text(path: Path, text: str) -> None:
@@ -63,14 +63,7 @@ def _holder(path: Path) -> dict[str, Any]:
         time.sleep(.05)
     return {}
 
-def _user() -> str:
-    try: return getpass.getuser()
-    except (KeyError, OSError): return str(os.getuid())
-
 # %% ../../nbs/run/04_folder.ipynb #42df9b86
-class RunError(RuntimeError):
-    "A run that cannot be opened; says why, and what to do."
-
 @contextmanager
 def locked(
     path: Path,  # the run's folder
@@ -86,11 +79,12 @@ def locked(
     except OSError as e:
         raise RunError(f'{path.parent} cannot be written ({e.strerror or e}). Set root to a folder that can.') from None
     try:
-        me = dict(pid=os.getpid(), host=socket.gethostname(), user=_user(), since=now())
-        write_text(holder, json.dumps(me))
+        me = dict(pid=os.getpid(), host=socket.gethostname(), user=user(), since=now())
+        with plainly(holder): write_text(holder, json.dumps(me))
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        try: holder.unlink(missing_ok=True)
+        except OSError as e: warnings.warn(f'{holder} could not be removed ({e.strerror}). It holds nothing any more.')
         lock.release()
 
 # %% ../../nbs/run/04_folder.ipynb #02f71cef
