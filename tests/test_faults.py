@@ -141,10 +141,9 @@ def ends(process, *words):
 LET = f'Permission denied. Let {getpass.getuser()} read and write it, then run the same again'
 LOST = [('', 0o555, 'run'), ('', 0, 'run'), ('checkpoints', 0o555, 'checkpoints'), ('checkpoints', 0, 'checkpoints'), ('metrics.jsonl', 0o444, 'metrics.jsonl'),
         ('metrics.jsonl', 0, 'metrics.jsonl'), ('run.json', 0, 'run.json')]
-QUICK = 1, 3
 
 
-@pytest.mark.parametrize('what, mode, named', [pytest.param(*x, marks=() if i in QUICK else pytest.mark.slow) for i, x in enumerate(LOST)])
+@pytest.mark.parametrize('what, mode, named', [pytest.param(*x, marks=() if i == 3 else pytest.mark.slow) for i, x in enumerate(LOST)])
 def test_a_permission_that_is_lost_ends_in_words(tmp_path, alone, unprivileged, what, mode, named):
     process = start(tmp_path, 'run', **unprivileged); until(tmp_path, 'run', 10, process)
     place = tmp_path/'run'/what; was = place.stat().st_mode
@@ -157,6 +156,7 @@ def test_a_permission_that_is_lost_ends_in_words(tmp_path, alone, unprivileged, 
     assert [r['step'] for r in rows if r['kind'] == 'train'] == list(range(1, 61))
 
 
+@pytest.mark.slow
 def test_a_root_that_cannot_be_written_any_more_is_told(tmp_path, alone, unprivileged):
     "The run itself lies below and comes to its end; who held it could not be taken away, and holds nothing."
     root = tmp_path/'root'
@@ -183,6 +183,7 @@ def test_previews_that_cannot_be_written_end_in_words(tmp_path, own, unprivilege
     previews.chmod(0o755); assert same(finishes(tmp_path, 'run', **how), own[0]) and len(list(previews.glob('step_*'))) == 3
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_used_any_more_ends_in_words(tmp_path, own, unprivileged):
     cache = tmp_path/'cache'; cache.mkdir(); cache.chmod(0o555)
     how = unprivileged | dict(script=OWN, env=os.environ | dict(TRAINLAB_CACHE=str(cache)))

@@ -34,7 +34,7 @@ from .engine.phases import TrainConfig
 from .media.clips import Files, list_files
 from .run.checkpoint import FULL, REFUSED, plainly, refused_at, remedy
 from .run.config import configure, is_anytime
-from .run.folder import Run, RunError, now, step_of
+from .run.folder import Run, RunError, left_by, now, step_of
 from .run.panel import say
 from .run.starts import fork_source, told_by
 from .run.weights import (Weights, finishing, load_weights, read_model, refuse_strangers, whole_model,
@@ -168,6 +168,7 @@ def _described(self: System, cfg: TrainConfig) -> dict[str, Any]:
 @patch
 def _begun(self: System, run: Run, learn: RunLearner) -> int:
     cfg, begun = run.config, follow(learn, run)
+    if run.left: say(left_by(run.left, begun))
     if not cfg.preview_every: learn.validate_every = learn.plan.total
     if begun:
         for line in _continues(run, learn): say(line)
@@ -201,14 +202,19 @@ def _continues(run: Run, learn: RunLearner) -> list[str]:
     return [*lines, f'From here on: {"; ".join(chapter.changed)}. {then}']
 
 # %% ../nbs/system.ipynb #409fd571
-def _halted(run: Run, e: OSError) -> RunError:
-    "What to do about a full disk, or a place that cannot be written any more."
+def _cause(run: Run, e: BaseException) -> str:
+    "What to do about a full disk, a place that cannot be written any more, or a worker that was killed; else nothing."
+    number = e.errno if isinstance(e, OSError) else None
+    if number in FULL: return f'{run.path} is on a full disk. {remedy(e)}'
+    if number in REFUSED: return f'{refused_at(e, run.path)}: {e.strerror}. {remedy(e)}'
+    if not (isinstance(e, RuntimeError) and str(e).startswith('DataLoader worker (pid')): return ''
+    return f'{str(e).strip()} The system does so if memory runs out. Free some, or give fewer workers'
+
+def _from(run: Run) -> str:
+    "Where the same command continues."
     with suppress(OSError): run.checkpoints.wait()
-    there, last = 'its newest checkpoint', []
-    with suppress(OSError): last = run.checkpoints.steps()[-1:] or [0]
-    if last: there = f'step {last[0]}'
-    what = f'{run.path} is on a full disk' if e.errno in FULL else f'{refused_at(e, run.path)}: {e.strerror}'
-    return RunError(f'{what}. {remedy(e)}, then run the same again: it continues from {there}.')
+    try: return f'step {(run.checkpoints.steps() or [0])[-1]}'
+    except OSError: return 'its newest checkpoint'
 
 # %% ../nbs/system.ipynb #50e74445
 @contextmanager
@@ -220,7 +226,8 @@ def _told(run: Run, learn: RunLearner, begun: int) -> Iterator[None]:
         failed = False
     except BaseException as e:
         if learn.whole and learn.step > begun: _rescued(run, learn)
-        if isinstance(e, OSError) and e.errno in FULL + REFUSED: raise _halted(run, e) from e
+        cause = _cause(run, e)
+        if cause: raise RunError(f'{cause}, then run the same again: it continues from {_from(run)}.') from e
         raise
     finally:
         end = dict(from_step=begun, to_step=learn.step, ended=now(), stopped=run.stopped)

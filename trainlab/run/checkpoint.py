@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DTYPES', 'FULL', 'REFUSED', 'Image', 'sync_folder', 'commit', 'BadCheckpoint', 'verify', 'replaced',
-           'read_checkpoint', 'Checkpoints', 'RunError', 'remedy', 'refused_at', 'plainly', 'user']
+           'read_checkpoint', 'Checkpoints', 'write_text', 'RunError', 'remedy', 'refused_at', 'plainly', 'user',
+           'not_ours']
 
 # %% ../../nbs/run/01_checkpoint.ipynb #09be507a
 import errno, getpass, json, os, shutil, struct, warnings
@@ -264,6 +265,19 @@ def move(self: Checkpoints,
     os.rename(self.path(step), to)
     return to
 
+# %% ../../nbs/run/01_checkpoint.ipynb #bc3420bf
+def write_text(path: Path, text: str) -> None:
+    "Replace a file's content atomically."
+    fresh = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        with fresh.open('w') as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(fresh, path)
+    finally: fresh.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
 # %% ../../nbs/run/01_checkpoint.ipynb #f62ab402
 class RunError(RuntimeError):
     "A run that cannot be opened; says why, and what to do."
@@ -303,3 +317,15 @@ def user() -> str:
     "Who runs this, by name if they have one."
     try: return getpass.getuser()
     except (KeyError, OSError): return str(os.getuid())
+
+# %% ../../nbs/run/01_checkpoint.ipynb #0f9e552a
+def not_ours(
+    lock: Path,  # that could not be taken
+    e: OSError,  # why not
+) -> RunError:
+    "What to do about a lock that cannot be written: it is somebody else's, or its folder is."
+    owner = lock.stat().st_uid if lock.exists() else os.getuid()
+    if owner == os.getuid():
+        return RunError(f'{lock.parent} cannot be written ({e.strerror or e}). Set root to a folder that can.')
+    return RunError(f'{lock} belongs to user {owner} and cannot be written ({e.strerror or e}). Take another name, or '
+                    'set root to a folder of yours.')

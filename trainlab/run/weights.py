@@ -17,9 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from .chapters import differences
-from .checkpoint import BadCheckpoint, Checkpoints, read_checkpoint, replaced, verify
+from .checkpoint import BadCheckpoint, Checkpoints, read_checkpoint, replaced, verify, write_text
 from .config import C, configure, read_yaml
-from .folder import Run, RunError, write_text
+from .folder import Run, RunError
 
 # %% ../../nbs/run/06_weights.ipynb #02a1019a
 def load_weights(
