@@ -32,12 +32,12 @@ def all_end(pids, most=30):
     return time.monotonic() - began
 
 
-def job(root, *engine, pause=.02):
+def job(root, *engine, pause=.02, **env):
     "A notebook with one cell that trains, under papermill."
     code = SCRIPT.format(here=str(HERE), root=str(root), name='run', workers=2, pause=pause)
     nbformat.write(new_notebook(cells=[new_code_cell(code)], metadata=dict(kernelspec=PYTHON)), root/'in.ipynb')
     return subprocess.Popen([sys.executable, '-m', 'papermill', 'in.ipynb', 'out.ipynb', '--no-progress-bar', *engine], cwd=root, stdin=subprocess.DEVNULL,
-                            stdout=(root/'log').open('w'), stderr=subprocess.STDOUT, env=os.environ | dict(IN_TEST='', PYTHONWARNINGS='ignore'))
+                            stdout=(root/'log').open('w'), stderr=subprocess.STDOUT, env=os.environ | dict(IN_TEST='', PYTHONWARNINGS='ignore') | env)
 
 
 def training(root, process):
@@ -157,7 +157,7 @@ def holder(root, **who): (root/'.run.holder.json').write_text(json.dumps(dict(pi
 def test_a_holder_on_another_machine_is_named(tmp_path, alone):
     "While it holds the lock, and when it is gone without having let go."
     other = subprocess.Popen([sys.executable, '-c', HOLDS, str(tmp_path/'.run.lock')], stdout=subprocess.PIPE, text=True); other.stdout.readline(); holder(tmp_path)
-    try: ends(start(tmp_path, 'run'), 'run is being trained by process 1 of ann on desk since 2026-01-01T12:00:00+00:00. Wait for it, stop it, or take another name.')
+    try: ends(start(tmp_path, 'run'), 'run is being trained by process 1 of ann on desk since 2026-01-01T12:00:00+00:00. Wait for it, stop it by a file called STOP in its folder, or take another name.')
     finally: other.kill(); other.communicate()
     again = start(tmp_path, 'run', pause=0); said, _ = again.communicate(timeout=120)
     assert again.returncode == 0 and same(Weights(tmp_path/'run').tensors(), alone)
@@ -174,3 +174,19 @@ def test_a_holder_file_that_says_nothing_stops_nobody(tmp_path, alone):
 def test_a_run_of_somebody_else_is_not_ours_to_train(tmp_path, unprivileged):
     (tmp_path/'.run.lock').touch(0o644); os.chown(tmp_path/'.run.lock', 12345, 12345)
     ends(start(tmp_path, 'run', **unprivileged), '.run.lock belongs to user 12345 and cannot be written (Permission denied). Take another name, or set root to a folder of yours.')
+
+
+@LINUX
+@pytest.mark.slow
+def test_a_kernel_that_cannot_know_that_it_is_alone_is_named_and_can_be_stopped(tmp_path, alone):
+    "One that another program started in between, as `conda run` does, trains on: a start says who, and how to stop it."
+    spec = tmp_path/'kernels'/'wrapped'; spec.mkdir(parents=True)
+    (spec/'kernel.json').write_text(json.dumps(dict(argv=['sh', '-c', f'{sys.executable} -m ipykernel_launcher -f "$0"; true', '{connection_file}'], display_name='wrapped', language='python')))
+    process = job(tmp_path, '-k', 'wrapped', JUPYTER_PATH=str(tmp_path), pause=.3); shell, [kernel, *workers] = training(tmp_path, process)
+    process.kill(); process.wait(); time.sleep(2); assert lives(kernel)
+    try:
+        ends(start(tmp_path, 'run'), f'run is being trained by process {kernel} of', 'Wait for it, stop it by a file called STOP in its folder, or take another name.')
+        (tmp_path/'run'/'STOP').touch(); all_end(workers, 60)
+        assert same(finishes(tmp_path, 'run', workers=2), alone)
+    finally: os.kill(kernel, signal.SIGKILL)
+    all_end([shell, kernel])

@@ -34,7 +34,7 @@ def now() -> str:
 def _held(name: str, who: dict[str, Any]) -> str:
     pid, user, host, since = (who.get(k, '?') for k in ('pid', 'user', 'host', 'since'))
     return (f'{name} is being trained by process {pid} of {user} on {host} since {since}. '
-            'Wait for it, stop it, or take another name.')
+            'Wait for it, stop it by a file called STOP in its folder, or take another name.')
 
 def _holder(path: Path) -> dict[str, Any]:
     "Who holds it. A start holds the lock a moment before it has written its name."
