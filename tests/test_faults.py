@@ -1,5 +1,5 @@
 "What happens to a run from outside: each is told in words, nothing is lost, and the same command goes on to the same bits."
-import json, os, shutil, signal, subprocess, sys, time
+import ctypes, getpass, json, os, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pytest, torch
 from trainlab.run.config import RunConfig
@@ -20,9 +20,21 @@ killing.formats.train(configure(killing.Config, dict(root={root!r}, name={name!r
 '''
 
 
-def start(root, name, workers=0, pause=.02):
-    code = SCRIPT.format(here=str(HERE), root=str(root), name=name, workers=workers, pause=pause)
-    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+OWN = '''
+import sys, time
+sys.path.insert(0, {here!r})
+from own_system import Config, train
+from fastai.callback.core import Callback
+class Slow(Callback):
+    def after_batch(self): time.sleep({pause})
+    def state_dict(self): return {{}}
+from trainlab.run.config import configure
+train(configure(Config, dict(root={root!r}, name={name!r}, workers={workers}, size=16, batch_size=1, steps=60, save_every=5, preview_every=20, previews=1)), cbs=[Slow()])
+'''
+
+
+def started(code, **how): return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how)
+def start(root, name, workers=0, pause=.02, script=SCRIPT, **how): return started(script.format(here=str(HERE), root=str(root), name=name, workers=workers, pause=pause), **how)
 
 
 def steps(root, name): return Run(RunConfig(name=name, root=str(root))).checkpoints.steps()
@@ -36,8 +48,8 @@ def until(root, name, step, process, most=120):
         time.sleep(.02)
 
 
-def finishes(root, name, workers=0):
-    process = start(root, name, workers, 0); said, _ = process.communicate(timeout=300)
+def finishes(root, name, workers=0, script=SCRIPT, **how):
+    process = start(root, name, workers, 0, script, **how); said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said[-3000:]
     return Weights(Path(root)/name).tensors()
 
@@ -98,3 +110,85 @@ def test_sigterm_in_a_validation_saves_within_seconds(tmp_path):
     until(tmp_path, 'run', 10, process); time.sleep(.7)
     began = time.monotonic(); process.send_signal(signal.SIGTERM); process.communicate(timeout=60)
     assert time.monotonic() - began < 10 and steps(tmp_path, 'run')[-1] == 10
+
+
+def without_privilege():
+    "Root, from here on, is held to permissions like anybody else."
+    for capability in (1, 2): ctypes.CDLL(None, use_errno=True).prctl(24, capability, 0, 0, 0)      # PR_CAPBSET_DROP: CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+
+
+def held_to_permissions(folder):
+    folder.mkdir(); folder.chmod(0o555)
+    code = f'open({str(folder/"file")!r}, "w")'
+    return subprocess.run([sys.executable, '-c', code], preexec_fn=without_privilege, capture_output=True).returncode != 0
+
+
+@pytest.fixture(scope='module')
+def unprivileged(tmp_path_factory):
+    if sys.platform != 'linux' or not held_to_permissions(tmp_path_factory.mktemp('may')/'not'):
+        pytest.skip('no process can be started here that permissions hold back')
+    return dict(preexec_fn=without_privilege)
+
+
+def ends(process, *words):
+    "It ends with an error; its last line says these words."
+    said, _ = process.communicate(timeout=120)
+    last = said.strip().splitlines()[-1]
+    assert process.returncode == 1 and all(w in last for w in words), said[-3000:]
+    print(last)
+
+
+LET = f'Permission denied. Let {getpass.getuser()} read and write it, then run the same again'
+LOST = [('', 0o555, 'run'), ('', 0, 'run'), ('checkpoints', 0o555, 'checkpoints'), ('checkpoints', 0, 'checkpoints'), ('metrics.jsonl', 0o444, 'metrics.jsonl'),
+        ('metrics.jsonl', 0, 'metrics.jsonl'), ('run.json', 0, 'run.json')]
+
+
+@pytest.mark.parametrize('what, mode, named', [pytest.param(*x, marks=() if i == 3 else pytest.mark.slow) for i, x in enumerate(LOST)])
+def test_a_permission_that_is_lost_ends_in_words(tmp_path, alone, unprivileged, what, mode, named):
+    process = start(tmp_path, 'run', **unprivileged); until(tmp_path, 'run', 10, process)
+    place = tmp_path/'run'/what; was = place.stat().st_mode
+    place.chmod(mode); ends(process, named, LET)
+    ends(start(tmp_path, 'run', **unprivileged), named, LET)                # nor is anything lost by trying
+    place.chmod(was)
+    again = start(tmp_path, 'run', pause=0, **unprivileged); said, _ = again.communicate(timeout=120)
+    assert again.returncode == 0 and 'run continues from step' in said and same(Weights(tmp_path/'run').tensors(), alone)
+    rows = [json.loads(line) for line in (tmp_path/'run'/'metrics.jsonl').read_text().splitlines()]
+    assert [r['step'] for r in rows if r['kind'] == 'train'] == list(range(1, 61))
+
+
+@pytest.mark.slow
+def test_a_root_that_cannot_be_written_any_more_is_told(tmp_path, alone, unprivileged):
+    "The run itself lies below and comes to its end; who held it could not be taken away, and holds nothing."
+    root = tmp_path/'root'
+    process = start(root, 'run', **unprivileged); until(root, 'run', 10, process)
+    root.chmod(0o555); said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and same(Weights(root/'run').tensors(), alone)
+    ends(start(root, 'run', **unprivileged), 'root', LET)
+    root.chmod(0o755); assert same(finishes(root, 'run', **unprivileged), alone) and not list(root.glob('.run.holder*'))
+
+
+@pytest.fixture(scope='module')
+def own(tmp_path_factory):
+    "Weights of a run on clips in a cache of its own, and that cache."
+    folder = tmp_path_factory.mktemp('own')
+    env = os.environ | dict(TRAINLAB_CACHE=str(folder/'cache'))
+    return finishes(folder, 'run', script=OWN, env=env), folder/'cache'
+
+
+def test_previews_that_cannot_be_written_end_in_words(tmp_path, own, unprivileged):
+    how = unprivileged | dict(script=OWN, env=os.environ | dict(TRAINLAB_CACHE=str(own[1])))
+    process = start(tmp_path, 'run', **how); until(tmp_path, 'run', 10, process)
+    previews = tmp_path/'run'/'previews'; previews.chmod(0o555); ends(process, 'previews', LET)
+    assert steps(tmp_path, 'run')[-1] == 20                                   # the last whole step was saved
+    previews.chmod(0o755); assert same(finishes(tmp_path, 'run', **how), own[0]) and len(list(previews.glob('step_*'))) == 3
+
+
+@pytest.mark.slow
+def test_a_cache_that_cannot_be_used_any_more_ends_in_words(tmp_path, own, unprivileged):
+    cache = tmp_path/'cache'; cache.mkdir(); cache.chmod(0o555)
+    how = unprivileged | dict(script=OWN, env=os.environ | dict(TRAINLAB_CACHE=str(cache)))
+    ends(start(tmp_path, 'run', **how), 'cache cannot be written (Permission denied). Let it be written, or set TRAINLAB_CACHE to another folder.')
+    cache.chmod(0o755); process = start(tmp_path, 'run', **how); until(tmp_path, 'run', 10, process)
+    cache.chmod(0); ends(process, 'cache', 'cannot be read any more (Permission denied). Let it be read, and start the same again.')
+    assert steps(tmp_path, 'run')[-1] >= 10
+    cache.chmod(0o755); assert same(finishes(tmp_path, 'run', **how), own[0])

@@ -16,7 +16,8 @@ def test_power_loss(script):
 
 @needs
 @pytest.mark.slow
-def test_a_full_disk(script):
-    got = json.loads(script('disk_full.py', '--sizes', 50, '--inodes', 10, timeout=3000).splitlines()[-1])
+@pytest.mark.parametrize('what', ['formats', 'clips'])
+def test_a_full_disk(script, what):
+    got = json.loads(script('disk_full.py', '--what', what, '--sizes', 50, '--inodes', 10, timeout=3000).splitlines()[-1])
     assert got['runs'] == 60 and got['told'] >= 40
     assert got['raw'] == got['different'] == got['not continued'] == 0

@@ -6,7 +6,7 @@
 __all__ = ['Data', 'every_file', 'any_files', 'adamw', 'nothing', 'System', 'Until', 'system_of', 'load']
 
 # %% ../nbs/system.ipynb #c76256e3
-import errno, importlib, sys, warnings
+import importlib, sys, warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -33,8 +33,9 @@ from .engine.loader import FixedLoader, Loader, Source
 from .engine.phases import TrainConfig
 from .engine.state import foreign
 from .media.clips import Files, list_files
+from .run.checkpoint import FULL, REFUSED, plainly, refused_at, remedy
 from .run.config import configure, is_anytime
-from .run.folder import Run, RunError, now, run_at, step_of
+from .run.folder import Run, RunError, left_by, now, run_at, step_of
 from .run.panel import say
 from .run.starts import fork_source, told_by
 from .run.weights import (Weights, finishing, load_weights, read_model, refuse_strangers, whole_model,
@@ -171,6 +172,7 @@ def _described(self: System, cfg: TrainConfig) -> dict[str, Any]:
 @patch
 def _begun(self: System, run: Run, learn: RunLearner) -> int:
     cfg, begun = run.config, follow(learn, run)
+    if run.left: say(left_by(run.left, begun))
     if not cfg.preview_every: learn.validate_every = learn.plan.total
     if begun:
         for line in _continues(run, learn): say(line)
@@ -203,11 +205,20 @@ def _continues(run: Run, learn: RunLearner) -> list[str]:
     if step < total: then = f'The rate was {learn.place.lr:.3g} and is {learn.plan(step).lr:.3g} now.'
     return [*lines, f'From here on: {"; ".join(chapter.changed)}. {then}']
 
-def _full(run: Run) -> RunError:
+# %% ../nbs/system.ipynb #72ed700c
+def _cause(run: Run, e: BaseException) -> str:
+    "What to do about a full disk, a place that cannot be written any more, or a worker that was killed; else nothing."
+    number = e.errno if isinstance(e, OSError) else None
+    if number in FULL: return f'{run.path} is on a full disk. {remedy(e)}'
+    if number in REFUSED: return f'{refused_at(e, run.path)}: {e.strerror}. {remedy(e)}'
+    if not (isinstance(e, RuntimeError) and str(e).startswith('DataLoader worker (pid')): return ''
+    return f'{str(e).strip()} The system does so if memory runs out. Free some, or give fewer workers'
+
+def _from(run: Run) -> str:
+    "Where the same command continues."
     with suppress(OSError): run.checkpoints.wait()
-    last = (run.checkpoints.steps() or [0])[-1]
-    return RunError(f'{run.path} is on a full disk. Make room there, then run the same again: '
-                    f'it continues from step {last}.')
+    try: return f'step {(run.checkpoints.steps() or [0])[-1]}'
+    except OSError: return 'its newest checkpoint'
 
 # %% ../nbs/system.ipynb #50e74445
 @contextmanager
@@ -219,12 +230,14 @@ def _told(run: Run, learn: RunLearner, begun: int) -> Iterator[None]:
         failed = False
     except BaseException as e:
         if learn.whole and learn.step > begun: _rescued(run, learn)
-        if isinstance(e, OSError) and e.errno == errno.ENOSPC: raise _full(run) from e
+        cause = _cause(run, e)
+        if cause: raise RunError(f'{cause}, then run the same again: it continues from {_from(run)}.') from e
         raise
     finally:
         end = dict(from_step=begun, to_step=learn.step, ended=now(), stopped=run.stopped)
-        *before, this = run.info.get('history') or [{}]
-        try: run.note(history=[*before, this | end], finished='' if failed or run.stopped else now())
+        try:
+            *before, this = run.info.get('history') or [{}]
+            run.note(history=[*before, this | end], finished='' if failed or run.stopped else now())
         except OSError as e: warnings.warn(f'{run.path}/run.json could not be written: {e}.', stacklevel=3)
 
 def _rescued(run: Run, learn: RunLearner) -> None:
@@ -287,6 +300,10 @@ def train(self: System,
     cbs: Sequence[Callback] = (),  # a user's own, besides
 ) -> Run:                          # `run.stopped` tells whether it was stopped before its end
     "Begin or continue the run that `cfg` names, train it to its end, and write the finished model."
+    with plainly(Run(cfg).path): return self._trained(cfg, cbs)
+
+@patch
+def _trained(self: System, cfg: TrainConfig, cbs: Sequence[Callback]) -> Run:
     run = Run(self.adopted(cfg))
     self._refuse(run)
     lead = _lead(run)

@@ -80,11 +80,17 @@ class Recording(Callback):
         self.path, self.rows, self.points = home.path/'metrics.jsonl', [], []
         self.newest, self.seconds, self.board, self.last = {}, 0., None, None
         self.redraws = 0   # samples that others were drawn for
+        self.end = 0       # of the file, as far as it was written whole
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         "A line a row; and to TensorBoard every number that changes, under its kind."
-        with self.path.open('a') as f: f.write(''.join(json.dumps(r) + '\n' for r in rows))
-        rows = [r for r in rows if r['kind'] in ('train', 'valid')]
+        self._plot([r for r in rows if r['kind'] in ('train', 'valid')])
+        with self.path.open('ab') as f:
+            f.truncate(min(self.end, f.tell()))   # of what did not fit
+            f.write(''.join(json.dumps(r) + '\n' for r in rows).encode())
+        self.end = os.path.getsize(self.path)
+
+    def _plot(self, rows: list[dict[str, Any]]) -> None:
         if rows and self.board is None:
             from torch.utils.tensorboard import SummaryWriter
             self.board = SummaryWriter(self.home.path/'tensorboard', purge_step=rows[0]['step'])
@@ -95,7 +101,7 @@ class Recording(Callback):
     def cut(self, size: int) -> None:
         "Forget what was written after byte `size`."
         last = last_lines(self.path, size)
-        with self.path.open('ab') as f: f.truncate(min(size, f.tell()) - len(last.rpartition(b'\n')[2]))
+        with self.path.open('ab') as f: self.end = f.truncate(min(size, f.tell()) - len(last.rpartition(b'\n')[2]))
         self.points = [(r['step'], r['loss']) for r in rows_of(last.splitlines(True)) if r['kind'] == 'train']
         if size == 0: self.write([dict(kind='data', step=0, **self.facts)])
 
@@ -116,10 +122,10 @@ def fetch(self: Recording) -> None:
         self.seconds += each
         left = (learn.plan.total - step['step'])*self.per_step
         out += [*step.mark, dict(step) | number | dict(seconds=round(self.seconds, 3), eta_s=round(left, 1), **common)]
+    self.write(out)
     self.rows, self.last = [], out[-1]
     self.points += [(r['step'], r['loss']) for r in out if r['kind'] == 'train']
     if len(self.points) > POINTS: self.points = self.points[::2]
-    self.write(out)
     for cb in learn.cbs:
         if hasattr(type(cb), 'seen'): cb.seen(out)
     self.show()

@@ -11,7 +11,7 @@ from typing import Any
 from fastai.callback.core import Callback, CancelFitException
 from fastcore.basics import patch
 from ..engine.learner import SeekableLearner
-from ..run.checkpoint import read_checkpoint, read_state
+from ..run.checkpoint import read_checkpoint, read_state, remedy
 from ..run.folder import Run, RunError, step_of
 
 # %% ../../nbs/callbacks/02_saving.ipynb #f2d856dc
@@ -66,7 +66,7 @@ def stop(self: Saving) -> None:
 def lost(self: Saving, e: OSError) -> RunError:
     "What to do about a checkpoint that could not be written."
     kept = self.home.checkpoints
-    return RunError(f'A checkpoint could not be written to {kept.folder}: {e.strerror or e}. Make room there, '
+    return RunError(f'A checkpoint could not be written to {kept.folder}: {e.strerror or e}. {remedy(e)}, '
                     f'then run the same again: it continues from step {(kept.steps() or [0])[-1]}.')
 
 # %% ../../nbs/callbacks/02_saving.ipynb #202c2c78

@@ -9,6 +9,7 @@ __all__ = ['Stopped', 'StoppableClient', 'Engine']
 import os, signal, threading
 from types import FrameType
 from typing import Any
+from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine
@@ -61,7 +62,9 @@ class Engine(NBClientEngine):
         kw.pop('input_path', None)
         client = StoppableClient(nb_man, kernel_name=kernel_name, log=logger, startup_timeout=start_timeout,
                                  timeout=execution_timeout, **kw)
-        client.execute()
+        try: client.execute()
+        except DeadKernelError: raise DeadKernelError(
+            'The kernel was killed; by the system, if memory ran out. The same command continues.') from None
         errors = [o for c in nb_man.nb.cells for o in c.get('outputs', ()) if o.output_type == 'error']
         broken = any(o.ename != 'KeyboardInterrupt' for o in errors)
         if broken or not client.stopped: return  # papermill reports errors

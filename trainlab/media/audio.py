@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 import numpy as np, soundfile, soxr
-from filelock import FileLock
-from .cache import Stored, cache_folder, fingerprint, is_whole, write_array
+from .cache import Stored, cache_folder, fingerprint, is_whole, making, write_array
 from .video import MediaError, check_file, reading, replacing, shortened
 
 # %% ../../nbs/media/06_audio.ipynb #bad402f8
@@ -150,8 +149,7 @@ def cached_audio(
     key = f'{fingerprint(sound.path)}-{rate}-{channels}'
     kept = cache_folder(folder)/f'sound-{shortened(sound.path.stem, 120)}-{key}.npy'
     if not is_whole(kept, shape, 'float32'):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f'{kept}.lock'):
+        with making(kept):
             if not is_whole(kept, shape, 'float32'):
                 write_array(kept, shape, 'float32', read_audio(sound, rate=rate, channels=channels)[0])
     return Stored(kept, shape, 'float32')

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
-from filelock import FileLock
-from .cache import Stored, cache_folder, fingerprint, is_whole, write_array
+from .cache import Stored, cache_folder, fingerprint, is_whole, making, write_array
 from .video import MediaError, Video, iter_frames, probe, shortened
 
 # %% ../../nbs/media/02_frames.ipynb #46b79ed0
@@ -109,8 +108,7 @@ def cached_frames(
     key = hashlib.sha256(what.encode()).hexdigest()[:20]
     file = cache_folder(folder)/f'{shortened(video.path.stem, 120)}-{key}.npy'
     if not is_whole(file, shape, 'uint8'):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f'{file}.lock'):
+        with making(file):
             if not is_whole(file, shape, 'uint8'): _decode_into(file, video, indices, shape)
     return Frames(video.path, file, indices, video.frames, shape)
 

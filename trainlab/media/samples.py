@@ -10,8 +10,7 @@ import hashlib, importlib.util, os
 from collections.abc import Sequence
 from pathlib import Path
 import numpy as np
-from filelock import FileLock
-from .cache import Stored, cache_folder, is_whole, write_array
+from .cache import Stored, cache_folder, is_whole, making, write_array
 from .video import read_image
 
 # %% ../../nbs/media/03_samples.ipynb #f7afe3e7
@@ -162,8 +161,7 @@ def sample_clips(
         file = cache_folder(folder)/f'builtin-{split}-{name}-{key}.npy'
         shape = _FRAMES[split], *recipe[2][::-1], 3
         if not is_whole(file, shape, 'uint8'):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f'{file}.lock'):
+            with making(file):
                 if not is_whole(file, shape, 'uint8'):
                     x = film(*recipe, t=_FRAMES[split], seed=i + 100 * (split == 'valid'))
                     write_array(file, shape, 'uint8', x)

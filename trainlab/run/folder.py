@@ -4,7 +4,7 @@
 
 # %% ../../nbs/run/04_folder.ipynb #619eddd4
 from __future__ import annotations
-import base64, getpass, html, json, os, socket, subprocess, time, warnings
+import base64, html, json, os, socket, time, warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -16,82 +16,89 @@ from fastcore.basics import chunked, patch
 from filelock import FileLock, Timeout
 from PIL import Image
 from .chapters import Chapter, read_told
-from .checkpoint import Checkpoints, sync_folder
+from .checkpoint import Checkpoints, RunError, not_ours, plainly, user, write_text
 from .config import BadFile, RunConfig, read_bytes, read_json
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['LONGEST', 'LARGEST_STEP', 'NUMBERS', 'NEEDED', 'PICTURE', 'write_text', 'now', 'git_version', 'RunError', 'locked',
-           'Run', 'run_at', 'step_of', 'rows_of', 'begin_of', 'inline', 'Pictures']
+__all__ = ['LINGER', 'LONGEST', 'LARGEST_STEP', 'NUMBERS', 'NEEDED', 'PICTURE', 'now', 'left_by', 'locked', 'Run', 'run_at',
+           'step_of', 'rows_of', 'begin_of', 'inline', 'Pictures']
 
-# %% ../../nbs/run/04_folder.ipynb #e89a77b7
-def write_text(path: Path, text: str) -> None:
-    "Replace a file's content atomically."
-    fresh = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        with fresh.open('w') as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(fresh, path)
-    finally: fresh.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
+# %% ../../nbs/run/04_folder.ipynb #18e1482d
 def now() -> str:
     "The time, to the second, in UTC."
     return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
-def git_version() -> str | None:
-    "Which commit of trainlab this is, where it is a checkout."
-    here = Path(__file__).parent if '__file__' in globals() else None
-    command = ['git', 'describe', '--always', '--dirty', '--abbrev=12']
-    done = subprocess.run(command, capture_output=True, text=True, cwd=here)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-# %% ../../nbs/run/04_folder.ipynb #da3986b8
-def _held(name: str, holder: Path) -> str:
-    who = _holder(holder)
+# %% ../../nbs/run/04_folder.ipynb #e89a77b7
+def _held(name: str, who: dict[str, Any]) -> str:
     pid, user, host, since = (who.get(k, '?') for k in ('pid', 'user', 'host', 'since'))
     return (f'{name} is being trained by process {pid} of {user} on {host} since {since}. '
-            'Wait for it, stop it, or take another name.')
+            'Wait for it, stop it by a file called STOP in its folder, or take another name.')
 
 def _holder(path: Path) -> dict[str, Any]:
     "Who holds it. A start holds the lock a moment before it has written its name."
     for _ in range(20):
-        with suppress(BadFile): return read_json(path)
+        with suppress(BadFile, OSError): return read_json(path)
         time.sleep(.05)
     return {}
 
-def _user() -> str:
-    try: return getpass.getuser()
-    except (KeyError, OSError): return str(os.getuid())
 
-# %% ../../nbs/run/04_folder.ipynb #42df9b86
-class RunError(RuntimeError):
-    "A run that cannot be opened; says why, and what to do."
+def _is_dead(who: dict[str, Any]) -> bool:
+    "Whether a holder was a process of this machine, and is none any more."
+    here = who.get('host') == socket.gethostname() and isinstance(who.get('pid'), int)
+    if os.name != 'posix' or not here: return False
+    try: os.kill(who['pid'], 0)
+    except ProcessLookupError: return True
+    except PermissionError: pass
+    return False
+
+def left_by(
+    who: dict[str, Any],  # the holder that did not let go
+    step: int,            # where this start goes on
+) -> str:
+    "What to say of a start that did not come to its end."
+    told = f'Process {who.get("pid", "?")} of {who.get("user", "?")} on {who.get("host", "?")} began'
+    told += f' on {who.get("since", "?")} and was killed: what came after step {step} is trained again.'
+    if who.get('host') == socket.gethostname(): return told
+    return f'{told} If it still trains there, stop one of the two.'
+
+# %% ../../nbs/run/04_folder.ipynb #3994e7c5
+LINGER = 30  # seconds in which what a killed process had started notices that, and ends
+
+def _take(lock: FileLock, name: str, holder: Path) -> None:
+    "Take the lock; where the holder was killed, once what it had started is gone, too."
+    end = time.monotonic() + LINGER
+    while True:
+        try: return lock.acquire(timeout=.1) and None
+        except Timeout: who = _holder(holder)
+        if not _is_dead(who): raise RunError(_held(name, who))
+        if time.monotonic() > end: raise RunError(
+            f'{name} was trained by process {who["pid"]}, which was killed, and processes that it had started still '
+            f'hold {lock.lock_file}. End them, then run the same again.')
 
 @contextmanager
 def locked(
     path: Path,  # the run's folder
-) -> Iterator[None]:
+) -> Iterator[dict[str, Any]]:  # the holder that was killed, if the last one was
     "Hold the run. Raises `RunError` that names the holder if somebody else does."
     path = path.resolve()          # a link to a run is that run
-    holder = path.parent/f'.{path.name}.holder.json'
+    place, holder = (path.parent/f'.{path.name}.{kind}' for kind in ('lock', 'holder.json'))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.parent/f'.{path.name}.lock')
-        lock.acquire(timeout=0)
-    except Timeout: raise RunError(_held(path.name, holder)) from None
-    except OSError as e:
-        raise RunError(f'{path.parent} cannot be written ({e.strerror or e}). Set root to a folder that can.') from None
+        lock = FileLock(place)
+        _take(lock, path.name, holder)
+    except OSError as e: raise not_ours(place, e) from None
     try:
-        me = dict(pid=os.getpid(), host=socket.gethostname(), user=_user(), since=now())
-        write_text(holder, json.dumps(me))
-        yield
+        me = dict(pid=os.getpid(), host=socket.gethostname(), user=user(), since=now())
+        with plainly(holder):
+            left = _holder(holder) if holder.exists() else {}
+            write_text(holder, json.dumps(me))
+        yield left
     finally:
-        holder.unlink(missing_ok=True)
+        try: holder.unlink(missing_ok=True)
+        except OSError as e: warnings.warn(f'{holder} could not be removed ({e.strerror}). It holds nothing any more.')
         lock.release()
 
 # %% ../../nbs/run/04_folder.ipynb #02f71cef
@@ -108,6 +115,7 @@ class Run:
         self.checkpoints = Checkpoints(self.path/'checkpoints', config.keep)
         self.start: Path | None = None   # the checkpoint that this start goes on from
         self.stopped: str | None = None  # how the last start was stopped, if it was
+        self.left: dict[str, Any] = {}   # who held it before, if they were killed
         self.filling: Path | None = None # where the finished model is being written
 
     @property

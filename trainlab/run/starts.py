@@ -17,10 +17,10 @@ from fastcore.basics import patch
 from .. import __version__
 from .chapters import (Chapter, changed_settings, differences, in_force, read_told, refusal, said,
                                    turn_of)
-from .checkpoint import BadCheckpoint, Checkpoints, read_state, replaced, verify
+from .checkpoint import BadCheckpoint, Checkpoints, read_state, replaced, verify, write_text
 from .config import BadFile, ParameterError
-from .folder import Run, RunError, git_version, locked, now, step_of, write_text
-from .machine import found
+from .folder import Run, RunError, locked, now, step_of
+from .machine import found, git_version
 
 # %% ../../nbs/run/05_starts.ipynb #30e1b43d
 @patch
@@ -181,7 +181,7 @@ def open(self: Run,
     "Take the lock, check that the run can continue, and write down the start."
     if self.config.resume_from and not self.config.resume:
         raise RunError('resume=False begins anew, and resume_from goes back: give one of them.')
-    with locked(self.path):
+    with locked(self.path) as self.left:
         if not self.config.resume: self._move_aside()
         if self.config.fork_from: self._fork()
         self.start = self._start()

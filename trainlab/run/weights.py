@@ -18,9 +18,10 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from .chapters import differences
-from .checkpoint import BadCheckpoint, Checkpoints, read_checkpoint, read_tensors, replaced, verify
+from .checkpoint import (BadCheckpoint, Checkpoints, read_checkpoint, read_tensors, replaced, verify,
+                                     write_text)
 from .config import BadFile, C, configure, read_json, read_yaml
-from .folder import Run, RunError, run_at, write_text
+from .folder import Run, RunError, run_at
 
 # %% ../../nbs/run/06_weights.ipynb #02a1019a
 def load_weights(
