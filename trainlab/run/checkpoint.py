@@ -187,7 +187,7 @@ def read_tensors(
     try:
         with safe_open(path, 'pt', device=str(device)) as f:
             return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
-    except (SafetensorError, OSError, ValueError, RuntimeError) as e:
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as e:
         raise BadFile(f'{path} cannot be read as safetensors: {str(e)[:200]}.') from e
 
 def read_checkpoint(

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 import yaml
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['LONGEST', 'LARGEST_STEP', 'NUMBERS', 'NEEDED', 'PICTURE', 'write_text', 'now', 'git_version', 'RunError', 'locked',
-           'Run', 'run_at', 'step_of', 'rows_of', 'inline', 'Pictures']
+__all__ = ['LONGEST', 'LINE', 'LARGEST_STEP', 'NUMBERS', 'NEEDED', 'PICTURE', 'write_text', 'now', 'git_version', 'RunError',
+           'locked', 'Run', 'run_at', 'step_of', 'whole_lines', 'rows_of', 'inline', 'Pictures']
 
 # %% ../../nbs/run/04_folder.ipynb #e89a77b7
 def write_text(path: Path, text: str) -> None:
@@ -36,6 +36,7 @@ def write_text(path: Path, text: str) -> None:
             f.flush()
             os.fsync(f.fileno())
         os.replace(fresh, path)
+    except IsADirectoryError as e: raise RunError(f'{path} is a folder; a file belongs there. Move it away.') from e
     finally: fresh.unlink(missing_ok=True)
     sync_folder(path.parent)
 
@@ -176,10 +177,20 @@ def remembered(self: Run) -> str:
     return json.dumps({k: info[k] for k in ('system', 'config', 'chapters', 'forked') if k in info})
 
 # %% ../../nbs/run/04_folder.ipynb #fe7ba597
-def rows_of(content: bytes) -> list[dict[str, Any]]:
+LINE = 1 << 20 # bytes of a record
+
+def whole_lines(file: BinaryIO) -> Iterator[bytes]:
+    "The lines that have an end; of one that is too long, an empty one."
+    short = True
+    while line := file.readline(LINE):
+        ends = line.endswith(b'\n')
+        if ends: yield line if short else b''
+        short = ends
+
+def rows_of(content: bytes | BinaryIO) -> list[dict[str, Any]]:
     "The records in whole lines of metrics.jsonl; a line that is damaged is left out, with a warning."
     rows, bad = [], 0
-    for line in content.rpartition(b'\n')[0].splitlines():
+    for line in whole_lines(BytesIO(content) if isinstance(content, bytes) else content):
         try: row = json.loads(line)
         except (ValueError, RecursionError): row = {'kind': None}
         if _sound(row): rows.append(row)
@@ -200,6 +211,7 @@ LARGEST_STEP = 1 << 53   # of what a double holds exactly
 NUMBERS = 'loss', 'lr', 'grad_norm', 'epoch', 'seconds', 'eta_s', 'samples_per_s'
 NEEDED = dict(train=('step', 'loss'), valid=('step',), mark=('step',), chapter=('step',))   # kind -> what it has
 
+# %% ../../nbs/run/04_folder.ipynb #390af82d
 @patch
 def records(self: Run,
     kind: str,  # train | valid | mark | chapter | data
@@ -207,7 +219,7 @@ def records(self: Run,
     "What happened, from metrics.jsonl: a row a record."
     import pandas as pd
     path = self.path/'metrics.jsonl'
-    rows = rows_of(path.read_bytes() if path.is_file() else b'')
+    with path.open('rb') if path.is_file() else BytesIO() as f: rows = rows_of(f)
     return pd.DataFrame([{k: v for k, v in r.items() if k != 'kind'} for r in rows if r['kind'] == kind])
 
 @patch
@@ -217,7 +229,6 @@ def scores(self: Run) -> DataFrame:
     if valid.empty: return valid
     return valid.tail(1).drop(columns=['time'], errors='ignore').set_index('step').dropna(axis=1).round(4)
 
-# %% ../../nbs/run/04_folder.ipynb #390af82d
 @patch
 def curves(self: Run,
     window: int = 25,  # steps to smooth over
