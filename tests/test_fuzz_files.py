@@ -57,6 +57,6 @@ def test_damaged_and_forged_files(): checked(0, 1500, 2)
 
 
 if __name__ == '__main__':
-    first, last, seed = map(int, (*sys.argv[1:3], *sys.argv[3:4] or [2]))
+    first, last, seed = map(int, (*sys.argv[1:3], *(sys.argv[3:4] or [2])))
     rows = fuzzed(first, last, seed)
     print('\n'.join(json.dumps(r) for r in rows)); print(told(rows, seed), file=sys.stderr)
