@@ -2,6 +2,7 @@
 
     python tests/fuzz_files.py 0 100                # cases 0 to 99 of seed 1
     python tests/fuzz_files.py 57 58 --seed 2 -v    # one of them again, with the traceback
+    python tests/fuzz_files.py -- -17 0              # files of gigabytes
 
 A case takes whole files of a run, a model, an adapter, a config or a cache, changes one of them, sometimes writes its
 manifest anew as a forger would, and lets trainlab read it. Either that works, and a run that goes on ends with the bits
@@ -291,7 +292,8 @@ def tried(f: Callable, names: list[str], verbose: bool = False) -> tuple[str, st
 
 class Case:
     "One case: where it plays, its generator, and the names that an error may say."
-    def __init__(self, home: Path, source: Path, ends: dict, rng: np.random.Generator):
+    def __init__(self, home: Path, source: Path, ends: dict, rng: np.random.Generator, number: int):
+        self.number = number
         self.home, self.source, self.ends, self.rng, self.what, self.names, self.forged = home, source, ends, rng, '', [], False
         self.root = home/'runs'
 
@@ -445,15 +447,38 @@ def cache(c: Case):
     return dict(read=read)
 
 
+def sparse(path: Path, size: int) -> None:
+    "A file that promises much and takes no room."
+    path.unlink(missing_ok=True)
+    with path.open('wb') as f: f.truncate(size)
+
+
+def bombs(c: Case) -> dict:
+    "Files of gigabytes in the place of small ones, one a case."
+    c.take('runs/half', 'runs/tuned', 'adapter', 'diffusers')
+    home, newest, places = c.root/'half', c.root/'half'/'checkpoints'/'step_00000008', {}
+    places |= {p: f'half {p.name}' for p in (home/'run.json', home/'metrics.jsonl', home/'config.yaml', *sorted(newest.iterdir()))}
+    places |= {p: f'tuned {p.name}' for p in sorted((c.root/'tuned'/'model').iterdir()) if p.is_file()}
+    places |= {p: f'{p.parent.name} {p.name}' for n in ('adapter', 'diffusers') for p in sorted((c.home/n).iterdir()) if p.suffix != '.md'}
+    path = list(places)[c.number % len(places)]
+    sparse(path, (1 << 28) if path.suffix == '.jsonl' else 2 << 30)     # records are read to their end
+    c.what, c.names = places[path], [path.name, path.parent.name, places[path].split()[0]]
+    match places[path].split()[0]:
+        case 'half': return dict(read=lambda: read_all(home), listed=lambda: runs(c.root) is None and None) | heavy(c, 'half')
+        case 'tuned': return dict(loaded=lambda: tiny.load(c.root/'tuned', 'cpu') and None, whole=lambda: whole_model(c.root/'tuned') and None)
+        case 'adapter': return dict(put=lambda: load_adapter(smoother(None, {}), c.home/'adapter') and None, said=lambda: Weights(c.home/'adapter').config() and None)
+        case _: return dict(read=lambda: VideoVAE.from_pretrained(c.home/'diffusers') and None, kind=lambda: Weights(c.home/'diffusers').config() and None)
+
+
 KINDS = [settings]*4 + [files]*2 + [models]*4 + [run]*9 + [adapters]*2 + [diffusers] + [cache]
 
 
 def play(k: int, seed: int, home: Path, source: Path, ends: dict, watch: Watch, verbose: bool) -> dict:
     "One case."
-    rng, kind = np.random.default_rng([seed, k]), KINDS[k % len(KINDS)]
+    rng, kind = np.random.default_rng([seed, abs(k)]), KINDS[k % len(KINDS)] if k >= 0 else bombs
     shutil.rmtree(home, ignore_errors=True); (home/'scratch').mkdir(parents=True)
     (home/'data').symlink_to(source/'data')
-    c, begun = Case(home, source, ends, rng), time.perf_counter()
+    c, begun = Case(home, source, ends, rng, k), time.perf_counter()
     tasks, said = kind(c), {}
     faulthandler.dump_traceback_later(5*MOST, exit=True)     # what no alarm interrupts
     before = forget_peak()

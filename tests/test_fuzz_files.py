@@ -17,10 +17,10 @@ def fuzzed(first: int, last: int, seed: int) -> list[dict]:
     "What came of each case; one in which the process died, or did not end, is told as such, and the next one follows."
     rows, env = [], {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path), 'OMP_NUM_THREADS': '1'}
     while first < last:
-        done = subprocess.run([sys.executable, SCRIPT, str(first), str(last), '--seed', str(seed)], env=env, capture_output=True, text=True, errors='replace')
+        done = subprocess.run([sys.executable, SCRIPT, '--seed', str(seed), '--', str(first), str(last)], env=env, capture_output=True, text=True, errors='replace')
         found = [json.loads(line) for line in done.stdout.splitlines()]
         rows += found
-        if not found and done.returncode: assert 'dump_traceback_later' in done.stderr or 'Timeout' in done.stderr or 'Fatal' in done.stderr, done.stderr[-3000:]
+        assert found or not done.returncode or 'Timeout' in done.stderr or 'Fatal' in done.stderr, done.stderr[-3000:]
         first += len(found)
         if first < last:
             rows.append(dict(case=first, kind='?', what='', said=dict(process=[f'DIED {done.returncode}', 0, done.stderr[-600:]]), seconds=0, mb=0))
@@ -36,7 +36,7 @@ def bad(row: dict) -> list:
 def told(rows: list[dict], seed: int) -> str:
     every = Counter(said[0].split()[0] for r in rows for said in r['said'].values())
     slow, large = max(rows, key=lambda r: r['seconds']), max(rows, key=lambda r: r['mb'])
-    return (f'{len(rows)} cases of seed {seed}: {dict(every)}; {sum(map(bool, map(bad, rows)))} with something wrong; longest {slow["seconds"]} s (case {slow["case"]}), '
+    return (f'{len(rows)} cases of seed {seed}, what came of them by reading: {dict(every)}; {sum(map(bool, map(bad, rows)))} with something wrong; longest {slow["seconds"]} s (case {slow["case"]}), '
             f'memory {large["mb"]} MB (case {large["case"]})')
 
 
@@ -49,7 +49,7 @@ def checked(first: int, last: int, seed: int) -> None:
     assert max(s[1] for r in rows for s in r['said'].values()) < 3*SLOWEST and max(r['mb'] for r in rows) < ROOM
 
 
-def test_damaged_and_forged_files_sample(): checked(0, 92, 1)
+def test_damaged_and_forged_files_sample(): checked(-17, 69, 1)     # 17 of gigabytes
 
 
 @pytest.mark.slow
@@ -57,5 +57,6 @@ def test_damaged_and_forged_files(): checked(0, 1500, 2)
 
 
 if __name__ == '__main__':
-    rows = fuzzed(*map(int, sys.argv[1:3]), seed=int(sys.argv[3]) if len(sys.argv) > 3 else 2)
-    print('\n'.join(json.dumps(r) for r in rows)); print(told(rows, 0), file=sys.stderr)
+    first, last, seed = map(int, (*sys.argv[1:3], *(sys.argv[3:4] or [2])))
+    rows = fuzzed(first, last, seed)
+    print('\n'.join(json.dumps(r) for r in rows)); print(told(rows, seed), file=sys.stderr)

@@ -102,7 +102,7 @@ class Recording(Callback):
         "Forget what was written after byte `size`."
         last = last_lines(self.path, size)
         with self.path.open('ab') as f: self.end = f.truncate(min(size, f.tell()) - len(last.rpartition(b'\n')[2]))
-        self.points = [(r['step'], r['loss']) for r in rows_of(last.splitlines(True)) if r['kind'] == 'train']
+        self.points = [(r['step'], r['loss']) for r in rows_of(last) if r['kind'] == 'train']
         if size == 0: self.write([dict(kind='data', step=0, **self.facts)])
 
 # %% ../../nbs/callbacks/03_recording.ipynb #dd0e14f4

@@ -197,7 +197,6 @@ class Place:
         used, had = self.used.get(pool, 0), self.sizes.get(pool, size)
         return used if had == size else ceil(used*size/had)
 
-# %% ../../nbs/engine/00_plan.ipynb #cf8af724
 def placed(
     given: Mapping[str, Any],  # a place, as JSON has it
 ) -> Place:
@@ -208,6 +207,7 @@ def placed(
     if min(counts) < 0 or Fraction(place.epochs) < 0: raise ValueError(f'no plan leads to {place}')
     return place
 
+# %% ../../nbs/engine/00_plan.ipynb #cf8af724
 RUN = '' # in `ends`: the whole run, which ended before its phases did
 
 class Plan:

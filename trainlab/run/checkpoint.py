@@ -189,7 +189,7 @@ def read_tensors(
     try:
         with safe_open(path, 'pt', device=str(device)) as f:
             return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
-    except (SafetensorError, OSError, ValueError, RuntimeError) as e:
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as e:
         raise BadFile(f'{path} cannot be read as safetensors: {str(e)[:200]}.') from e
 
 def read_checkpoint(
@@ -327,6 +327,7 @@ def write_text(path: Path, text: str) -> None:
             f.flush()
             os.fsync(f.fileno())
         os.replace(fresh, path)
+    except IsADirectoryError as e: raise RunError(f'{path} is a folder; a file belongs there. Move it away.') from e
     finally: fresh.unlink(missing_ok=True)
     sync_folder(path.parent)
 

@@ -5,7 +5,7 @@
 # %% ../../nbs/run/04_folder.ipynb #619eddd4
 from __future__ import annotations
 import base64, html, json, os, socket, time, warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from io import BytesIO
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['LINGER', 'LONGEST', 'LARGEST_STEP', 'NUMBERS', 'NEEDED', 'PICTURE', 'now', 'left_by', 'locked', 'Run', 'run_at',
-           'step_of', 'rows_of', 'begin_of', 'inline', 'Pictures']
+__all__ = ['LINGER', 'LONGEST', 'LINE', 'LARGEST_STEP', 'NUMBERS', 'NEEDED', 'PICTURE', 'now', 'left_by', 'locked', 'Run',
+           'run_at', 'step_of', 'past_line', 'whole_lines', 'rows_of', 'begin_of', 'inline', 'Pictures']
 
 # %% ../../nbs/run/04_folder.ipynb #18e1482d
 def now() -> str:
@@ -184,13 +184,26 @@ def remembered(self: Run) -> str:
     return json.dumps({k: info[k] for k in ('system', 'config', 'chapters', 'forked') if k in info})
 
 # %% ../../nbs/run/04_folder.ipynb #fe7ba597
+LINE = 1 << 20 # bytes of a record
+
+def past_line(f: BinaryIO) -> None:
+    "Go to the end of a line, however long it is."
+    while (part := f.readline(LINE)) and not part.endswith(b'\n'): pass
+
+def whole_lines(f: BinaryIO) -> Iterator[bytes]:
+    "The lines that have an end; of one that is too long, an empty one."
+    while line := f.readline(LINE):
+        if line.endswith(b'\n'): yield line
+        elif len(line) == LINE:
+            past_line(f)
+            yield b''
+
 def rows_of(
-    lines: Iterable[bytes],  # of metrics.jsonl
+    content: bytes | BinaryIO,  # of metrics.jsonl
 ) -> Iterator[dict[str, Any]]:
     "The records in whole lines; a line that is damaged is left out, with a warning."
     n = bad = 0
-    for n, line in enumerate(lines, 1):
-        if not line.endswith(b'\n'): continue
+    for n, line in enumerate(whole_lines(BytesIO(content) if isinstance(content, bytes) else content), 1):
         try: row = json.loads(line)
         except (ValueError, RecursionError): row = None
         if _sound(row): yield row
@@ -220,11 +233,11 @@ def begin_of(
     while high - low > 4096:
         middle = (low + high)//2
         f.seek(middle)
-        f.readline()
-        found = next((r['step'] for r in rows_of(iter(f.readline, b'')) if r['kind'] in ('train', 'valid')), None)
+        past_line(f)
+        found = next((r['step'] for r in rows_of(f) if r['kind'] in ('train', 'valid')), None)
         low, high = (middle, high) if found is not None and found < step else (low, middle)
     f.seek(low)
-    if low: f.readline()
+    if low: past_line(f)
     return f.tell()
 
 # %% ../../nbs/run/04_folder.ipynb #cdebea12

@@ -115,13 +115,14 @@ def _fork(self: Run) -> None:
     told = told_by(source)
     self.path.mkdir(parents=True, exist_ok=True)
     if (parent/'metrics.jsonl').is_file(): shutil.copy(parent/'metrics.jsonl', self.path/'metrics.jsonl')
-    state = json.loads((source/'manifest.json').read_text())['sha256']
+    manifest = json.loads((source/'manifest.json').read_bytes())
     asked, config = self.config.fork_from, told.get('config', {})
-    forked = dict(run=str(parent), step=step, asked=asked, sha256=state, config=config)
+    forked = dict(run=str(parent), step=step, asked=asked, sha256=manifest['sha256'], config=config)
     self.note(**told | dict(forked=forked))
     with replaced(self.checkpoints.path(step)) as folder:
-        for path in source.iterdir():
-            if path.name != 'manifest.json': shutil.copy(path, folder)
+        for name in manifest['files']:
+            (folder/name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source/name, folder/name)
 
 # %% ../../nbs/run/05_starts.ipynb #2db64f3e
 @patch
