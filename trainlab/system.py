@@ -34,6 +34,7 @@ from .engine.phases import TrainConfig
 from .engine.state import foreign
 from .media.clips import Files, list_files
 from .run.checkpoint import FULL, REFUSED, plainly, refused_at, remedy
+from .run.chapters import unpacked
 from .run.config import configure, is_anytime
 from .run.folder import Run, RunError, left_by, now, run_at, step_of
 from .run.panel import say
@@ -277,7 +278,7 @@ def _lead(run: Run) -> tuple[TrainConfig, list[Callback]] | None:
 def _known(run: Run) -> dict[str, Any]:
     "The files that it has trained on by now, in their order."
     if run.config.fork_from and not run.chapters:
-        return told_by(fork_source(run.config.fork_from, exact=False))['chapters'][-1]['data']
+        return unpacked(told_by(fork_source(run.config.fork_from, exact=False))['chapters'])[-1].data
     return run.chapters[-1].data if run.config.resume and run.chapters else {}
 
 @patch

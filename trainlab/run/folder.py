@@ -15,7 +15,7 @@ import yaml
 from fastcore.basics import chunked, patch
 from filelock import FileLock, Timeout
 from PIL import Image
-from .chapters import Chapter, read_told
+from .chapters import Chapter, read_told, unpacked
 from .checkpoint import Checkpoints, RunError, not_ours, plainly, user, write_text
 from .config import BadFile, RunConfig, read_bytes, read_json
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def step_of(checkpoint: Path) -> int:
 def chapters(self: Run) -> list[Chapter]:
     "What it was told, in order."
     info = self.info
-    if 'chapters' in info: return [Chapter(**c) for c in info['chapters']]
+    if 'chapters' in info: return unpacked(info['chapters'])
     return [Chapter(0, info['config'])] if 'config' in info else []
 
 @patch

@@ -9,14 +9,14 @@ __all__ = ['TRACE', 'fork_source', 'told_by']
 import json, os, shutil, traceback, warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 import torch
 from fastcore.basics import patch
 from .. import __version__
-from .chapters import (Chapter, changed_settings, differences, in_force, read_told, refusal, said,
-                                   turn_of)
+from .chapters import (Chapter, changed_settings, differences, in_force, packed, read_told, refusal,
+                                   said, turn_of, unpacked)
 from .checkpoint import BadCheckpoint, Checkpoints, read_state, replaced, verify, write_text
 from .config import BadFile, ParameterError
 from .folder import Run, RunError, locked, now, step_of
@@ -82,9 +82,9 @@ def told_by(checkpoint: Path) -> dict[str, Any]:
     for path in (checkpoint.resolve().parent.parent/'run.json', checkpoint/'run.json'):
         with suppress(BadFile):
             info = read_told(path)
-            chapters = in_force([Chapter(**c) for c in info.get('chapters', [])], step_of(checkpoint))
-            told = [asdict(c) for c in chapters]
-            if told: return dict(system=info.get('system', ''), config=chapters[-1].config, chapters=told)
+            chapters = in_force(unpacked(info.get('chapters', [])), step_of(checkpoint))
+            told = dict(system=info.get('system', ''), chapters=packed(chapters))
+            if chapters: return told | dict(config=chapters[-1].config)
     raise RunError(f'{checkpoint} does not say what its run was told. Continue that run to its next checkpoint, and '
                    'fork from that.')
 
@@ -212,7 +212,7 @@ def _failed(self: Run, error: BaseException, was: dict[str, Any]) -> None:
 @patch
 def _begin(self: Run, chapters: list[Chapter], here: dict[str, Any], system: str) -> None:
     info = self.info
-    history, known = info.get('history', []), info.get('chapters', [])
+    history, known = info.get('history', []), packed(self.chapters)
     was = {k: v for k, v in history[-1].items() if k in here} if history else {}
     changed = differences(was, {k: here[k] for k in was})
     if changed: warnings.warn(f'{self.path.name} continues on something else than before, so not bit for bit: '
@@ -221,7 +221,7 @@ def _begin(self: Run, chapters: list[Chapter], here: dict[str, Any], system: str
     except OSError as e:
         raise RunError(f'{self.path} cannot be written ({e.strerror}). Set root to a folder that can.') from None
     self._mend()
-    told = [asdict(c) for c in chapters]
+    told = packed(chapters)
     start = dict(started=now(), trainlab=__version__, git=git_version(), **here)
     self.note(**info | dict(system=system, config=said(self.config), chapters=told, history=[*history, start],
                             finished=info.get('finished', '') if told == known else ''))
