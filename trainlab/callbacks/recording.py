@@ -80,13 +80,13 @@ class Recording(Callback):
         self.path, self.rows, self.points = home.path/'metrics.jsonl', [], []
         self.newest, self.seconds, self.board, self.last = {}, 0., None, None
         self.redraws = 0   # samples that others were drawn for
-        self.end = 0       # of the file, as far as it was written whole
+        self.end: int | None = None   # of the file, as far as it was written whole
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         "A line a row; and to TensorBoard every number that changes, under its kind."
         self._plot([r for r in rows if r['kind'] in ('train', 'valid')])
         with self.path.open('ab') as f:
-            f.truncate(min(self.end, f.tell()))   # of what did not fit
+            if self.end is not None: f.truncate(min(self.end, f.tell()))   # of what did not fit
             f.write(''.join(json.dumps(r) + '\n' for r in rows).encode())
         self.end = os.path.getsize(self.path)
 
