@@ -15,6 +15,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from .phases import Phases
 from .recording import Recording
+from ..engine.loader import named
 from ..engine.plan import Step
 from ..run.checkpoint import read_checkpoint
 from ..run.folder import Run, RunError, step_of
@@ -112,10 +113,9 @@ def after_batch(self: Guard) -> None:
 @patch
 def told(self: Guard, planned: Step) -> str:
     "What was left out, in words."
-    names = getattr(self.learn.loader.sources[planned.bucket.name], 'names', None)
+    source = self.learn.loader.sources[planned.bucket.name]
     samples = [s.index for micro in planned.micro for s in micro]
-    fits = names is not None and len(names) > max(samples)
-    from_what = ', '.join(dict.fromkeys(str(names[i]) if fits else f'item {i}' for i in samples[:8]))
+    from_what = ', '.join(dict.fromkeys(named(source, i) for i in samples[:8]))
     more = f' and {len(samples) - 8} more' if len(samples) > 8 else ''
     return (f'Step {planned.step + 1} is left out: its {self.learn.skipped} is not finite. '
             f'It was to learn from {from_what}{more} of {planned.bucket.name}.')

@@ -201,8 +201,7 @@ def placed(
     given: Mapping[str, Any],  # a place, as JSON has it
 ) -> Place:
     "A place that was kept. Raises `ValueError` if no plan can lead there."
-    TypeAdapter(Place).validate_json(json.dumps(given), strict=True)
-    place = Place(**given)
+    place = TypeAdapter(Place).validate_json(json.dumps(given), strict=True)
     counts = [place.step, place.done, *place.used.values(), *(n - 1 for n in place.sizes.values())]
     if min(counts) < 0 or Fraction(place.epochs) < 0: raise ValueError(f'no plan leads to {place}')
     return place

@@ -82,9 +82,6 @@ def load_slots(
         if v.dim(): mine = torch.empty_like(p, dtype=v.dtype).copy_(v)
         else: mine = v.to(p.device, copy=True) if id(p) in beside else v.clone()
         optimizer.state[p][k] = mine
-    for group in optimizer.param_groups:
-        kept = {frozenset(optimizer.state[p]) for p in group['params'] if optimizer.state.get(p)}
-        if len(kept) > 1: raise ValueError('parameters of the same group remember different things')
 
 # %% ../../nbs/engine/06_state.ipynb #c5fa0f3c
 @contextmanager
@@ -93,6 +90,6 @@ def foreign(
 ) -> Iterator[None]:
     "Whatever fails inside fails as a `RunError` that names it."
     try: yield
-    except RunError: raise
+    except (RunError, torch.OutOfMemoryError): raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
         raise RunError(f'{what} does not fit: {type(e).__name__}: {str(e)[:400]}') from e

@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from functools import lru_cache
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 import numpy as np
 from fastcore.basics import patch
 from filelock import FileLock
-from .video import MediaError, check_file, numbered_pictures, reading, replacing
+from .video import MediaError, PlaceError, check_file, numbered_pictures, reading, replacing
 
 # %% ../../nbs/media/01_cache.ipynb #44a565d5
 def cache_folder(
@@ -105,14 +105,17 @@ def _stamp(file: Path | str, when: int, shape: tuple[int, ...], dtype: str) -> N
 def making(
     file: Path,  # of the cache
 ) -> Iterator[None]:
-    "Alone with a file that is to be made; raises `MediaError` if nothing can be made there."
+    "Alone with a file that is to be made; raises `PlaceError` if nothing can be made there."
+    lock = FileLock(f'{file}.lock')
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f'{file}.lock'): yield
+        lock.acquire()
     except OSError as e:
         if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS): raise
-        raise MediaError(f'{file.parent} cannot be written ({e.strerror}). Let it be written, or set TRAINLAB_CACHE to '
+        raise PlaceError(f'{file.parent} cannot be written ({e.strerror}). Let it be written, or set TRAINLAB_CACHE to '
                          'another folder.') from e
+    try: yield
+    finally: lock.release()
 
 # %% ../../nbs/media/01_cache.ipynb #1c5a79cc
 def is_whole(
@@ -123,12 +126,14 @@ def is_whole(
     "Is this the array that was written there, to the last bit?"
     shape = tuple(map(int, shape))
     size, fraction = _written(shape, dtype)
-    if not os.path.isfile(file): return False
-    found = os.stat(file)
-    if found.st_size != size: return False
+    try: found = os.stat(file)
+    except FileNotFoundError: return False
+    if not S_ISREG(found.st_mode) or found.st_size != size: return False
     if found.st_mtime_ns % 10**9 == fraction: return True
     head = _head(shape, dtype)
-    with open(file, 'rb', buffering=0) as f:
+    try: f = open(file, 'rb', buffering=0)
+    except FileNotFoundError: return False
+    with f:
         if f.read(len(head)) != head: return False
         f.seek(size - _TAIL.size)
         mark, crc, when = _TAIL.unpack(f.read(_TAIL.size))

@@ -10,6 +10,7 @@ import json, os, time, warnings, zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, lru_cache
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 from fastcore.basics import patch
 from .cache import cache_folder, content, fingerprint, short_name
-from .video import MediaError, Video, check_file, numbered_pictures, probe, replacing
+from .video import MediaError, PlaceError, Video, check_file, numbered_pictures, probe, replacing
 
 # %% ../../nbs/media/04_files.ipynb #3d9060c2
 _THREADS = 8   # they mostly wait for the disk
@@ -43,6 +44,7 @@ def all_good(
 
 def _tried(f, x) -> tuple[Any, str]:
     try: return f(x), ''
+    except PlaceError: raise
     except MediaError as e: return None, str(e)
 
 def _tell_bad(bad: list[str], of: int, skip: bool) -> None:
@@ -54,14 +56,15 @@ def _tell_bad(bad: list[str], of: int, skip: bool) -> None:
 
 # %% ../../nbs/media/04_files.ipynb #3f1369d2
 def _keep(file: Path, said: Any, numbers: np.ndarray) -> None:
-    "Write plain values and numbers, with a check sum."
+    "Write plain values and numbers, with a check sum; where that cannot be done, they are found anew the next time."
     data = b'\n'.join([json.dumps(said).encode(), numbers.astype('<i8').tobytes()])
-    with replacing(file, sync=False) as part: part.write_bytes(b'%08x' % zlib.crc32(data) + data)
+    with suppress(OSError, PlaceError), replacing(file, sync=False) as part:
+        part.write_bytes(b'%08x' % zlib.crc32(data) + data)
 
 def _kept(file: Path) -> tuple[Any, np.ndarray] | None:
     "The inverse of `_keep`; None, if it is not there or not whole."
-    if not file.is_file(): return None
-    data = file.read_bytes()
+    try: data = file.read_bytes() if file.is_file() else b''
+    except OSError: return None
     if data[:8] != b'%08x' % zlib.crc32(data[8:]): return None
     head, _, numbers = data[8:].partition(b'\n')
     try: return json.loads(head), np.frombuffer(numbers, '<i8').astype(np.int64)
@@ -175,11 +178,13 @@ def video(self: Known, path: Path, folder: Path | str | None = None) -> Video:
 def keep(self: Known) -> None:
     "Write it down for the next start, if there is something new and much of it."
     if not self.fresh or len(self.held) < MANY: return
-    paths = [p for p in self.held if self.stamps[p]]
-    clips = [_told(self.videos[p]) if p in self.videos else (None, np.empty(0, int)) for p in paths]
-    told = dict(paths=[*map(str, paths)], stamps=[self.stamps[p] for p in paths], holds=[self.held[p] for p in paths],
+    told = {p: _told(v) for p, v in self.videos.items()}
+    new = {str(p): (self.stamps[p], holds, told.get(p)) for p, holds in self.held.items()}
+    rows = {p: row for p, row in {**self.before, **new}.items() if row[0]}       # others may ask for other files
+    clips = [clip or (None, np.empty(0, int)) for *_, clip in rows.values()]
+    said = dict(paths=[*rows], stamps=[stamp for stamp, *_ in rows.values()], holds=[h for _, h, _ in rows.values()],
                 clips=[c for c, _ in clips], ticks=[len(x) for _, x in clips])
-    _keep(self.file, told, np.concatenate([np.empty(0, int), *(x for _, x in clips)]))
+    _keep(self.file, said, np.concatenate([np.empty(0, int), *(x for _, x in clips)]))
     self.fresh = False
 
 # %% ../../nbs/media/04_files.ipynb #8f04069e

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from .cache import Stored, cache_folder, fingerprint, is_whole, making, write_array
-from .video import MediaError, Video, iter_frames, probe, shortened
+from .video import MediaError, PlaceError, Video, iter_frames, probe, shortened
 
 # %% ../../nbs/media/02_frames.ipynb #46b79ed0
 def uniform_frames(
@@ -68,7 +68,7 @@ def _decode_into(file: Path, video: Video, indices: np.ndarray, shape):
     "Write the frames at `indices` as .npy, whole or not at all."
     need, free = int(np.prod(shape)), shutil.disk_usage(file.parent).free
     if need + RESERVE > free:
-        raise MediaError(f'{video.path}: {len(indices)} frames take {need/1e9:.2f} GB, '
+        raise PlaceError(f'{video.path}: {len(indices)} frames take {need/1e9:.2f} GB, '
                          f'and {file.parent} has {free/1e9:.2f} GB left, of which {RESERVE/1e9:.2f} are kept free. '
                          'Lower max_frames, free some space, or set TRAINLAB_CACHE to a larger disk.')
     write_array(file, shape, 'uint8', (x for _, x in iter_frames(video, indices, shape[2:0:-1])))

@@ -183,7 +183,7 @@ def replay(
     then = then.drop_duplicates('step', keep='last').set_index('step').reindex(frame.step + 1).reset_index()
     frame.insert(2, 'recorded', then.loss)
     frame.insert(3, 'equal', frame.loss == frame.recorded)
-    frame.insert(4, 'same_batch', frame.batch_sum == then.get('batch_sum', frame.batch_sum))
+    frame.insert(4, 'same_batch', then.batch_sum.isna() | (frame.batch_sum == then.batch_sum))
     return Replayed(frame.drop(columns='batch_sum'))
 
 # %% ../../nbs/replay/01_again.ipynb #d08389ac

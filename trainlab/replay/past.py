@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np, torch
 from fastcore.basics import patch
 from torch import Tensor
-from ..callbacks.memory import narrowed, sizes_at
+from ..callbacks.memory import found_of, narrowed, sizes_at
 from ..engine.loader import Loader, Made, batch_sum
 from ..engine.plan import Plan, Step, placed
 from ..engine.state import foreign
@@ -38,7 +38,7 @@ def found_out(
         with suppress(BadCheckpoint):
             state = read_state(kept.path(step))
             found = state.get('callbacks', {}).get('smaller', {}).get('found', [])
-            return state.get('ends', {}), [tuple(f) for f in found]
+            return state.get('ends', {}), found_of(found)
     return {}, []
 
 # %% ../../nbs/replay/00_past.ipynb #df66034f

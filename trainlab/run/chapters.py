@@ -158,7 +158,7 @@ def read_told(
     path: Path,  # a run.json
 ) -> dict[str, Any]:
     "What a run was told. Raises `BadFile` if the file is missing, damaged, or of another shape."
-    told = read_json(path, Told)
+    told = read_json(path, Told, 1 << 28)      # millions of files
     extra = {k for c in told.get('chapters', []) for k in c} - {f.name for f in fields(Chapter)}
     if extra: raise BadFile(f'{path} is damaged: chapters have no {min(extra)}.')
     return told

@@ -178,7 +178,7 @@ def _seal(folder: Path) -> None:
         if path.is_dir(): sync_folder(path)
 
 # %% ../../nbs/run/01_checkpoint.ipynb #f3ceab23
-TEXT = 1 << 26 # bytes of a text in a checkpoint
+TEXT = 1 << 28 # bytes of a text in a checkpoint
 
 def read_tensors(
     path: Path,                 # .safetensors

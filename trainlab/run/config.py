@@ -8,7 +8,7 @@ __all__ = ['GROUPS', 'ELSEWHERE', 'OURS', 'C', 'LARGEST', 'setting', 'group_of',
            'read_json', 'PlainYaml', 'read_yaml', 'parameters_cell', 'injected', 'parameters']
 
 # %% ../../nbs/run/00_config.ipynb #b1da6d7b
-import ast, html, inspect, json
+import ast, errno, html, inspect, json
 from collections.abc import Iterator, Mapping
 from copy import copy
 from difflib import get_close_matches
@@ -230,12 +230,15 @@ def read_bytes(
     most: int,  # bytes
 ) -> bytes:
     "All of a plain file. Raises `BadFile` of a pipe, a folder, a link to nowhere, or one that is too large."
+    nowhere = errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EINVAL
     try:
         if not path.is_file(): raise BadFile(f'{path} is {"no plain file" if path.exists() else "missing"}.')
         size = path.stat().st_size
         if size > most: raise BadFile(f'{path} has {size} bytes: no such file is so large.')
         return path.read_bytes()
-    except OSError as e: raise BadFile(f'{path} cannot be read ({e.strerror}).') from e
+    except OSError as e:
+        if e.errno not in nowhere: raise                # a lost permission or disk says nothing of the file
+        raise BadFile(f'{path} cannot be read ({e.strerror}).') from e
 
 def read_json(
     path: Path,
@@ -267,7 +270,7 @@ def read_yaml(
 ) -> dict[str, Any]:
     "The mapping in a YAML file. Raises `ParameterError` if it holds something else."
     try: content = read_bytes(path, LARGEST)
-    except BadFile as e: raise ParameterError(str(e)) from None
+    except (BadFile, OSError) as e: raise ParameterError(str(e)) from None
     try: found = yaml.load(content, PlainYaml) or {}
     except (yaml.YAMLError, RecursionError, ValueError, *_ODD_TAGS) as e:
         raise ParameterError(f'{path} cannot be read as YAML: {" ".join(str(e).split())[:400]}') from None

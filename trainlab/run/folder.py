@@ -71,7 +71,9 @@ def _take(lock: FileLock, name: str, holder: Path) -> None:
     "Take the lock; where the holder was killed, once what it had started is gone, too."
     end = time.monotonic() + LINGER
     while True:
-        try: return lock.acquire(timeout=.1) and None
+        try:
+            lock.acquire(timeout=.1)
+            return
         except Timeout: who = _holder(holder)
         if not _is_dead(who): raise RunError(_held(name, who))
         if time.monotonic() > end: raise RunError(
@@ -141,8 +143,11 @@ class Run:
 # %% ../../nbs/run/04_folder.ipynb #70946cf9
 @patch
 def note(self: Run, **changes: Any) -> None:
-    "Change entries of run.json."
-    write_text(self.path/'run.json', json.dumps(self.info | changes, indent=1))
+    "Change entries of run.json. Raises `RunError` if what is there cannot be read."
+    said, file = self.info, self.path/'run.json'
+    if not said and file.exists() and file.stat().st_size > 2: raise RunError(
+        f'{file} cannot be read, and no checkpoint has a copy of it. Move it away, or start with resume=False.')
+    write_text(file, json.dumps(said | changes, indent=1))
 
 @patch(as_prop=True)
 def finished(self: Run) -> str:

@@ -232,7 +232,8 @@ def _mend(self: Run) -> None:
     "Put aside what a crash left."
     for left in self.path.glob('.run.json.*'): left.unlink(missing_ok=True)
     path, records = self.path/'run.json', self.path/'metrics.jsonl'
-    try: os.path.lexists(path) and read_told(path)
+    try:
+        if os.path.lexists(path): read_told(path)
     except BadFile:
         os.replace(path, self.path/'run.json.damaged')
         warnings.warn(f'{path} was damaged; it is kept as run.json.damaged, and made again from the newest checkpoint.',
