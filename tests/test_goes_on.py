@@ -157,3 +157,11 @@ def test_a_sample_that_cannot_be_made_any_more_ends_the_run_or_is_left_out_and_t
     assert rows.samples.eq(4).all() and rows.batch_sum[:2].equals(whole.records('train').batch_sum[:2]) and not rows.batch_sum.equals(whole.records('train').batch_sum)
     again = replay(skips, 0, 6); assert again.frame.same_batch.tolist() == [s not in set(told.step - 1) for s in range(6)]
     assert 'the data is not what it was' in repr(again)
+
+
+def test_a_fork_of_what_was_moved_aside_has_the_records_of_that_history(home):
+    run = vsr.train(config(home, name='turns', steps=8)); truth = run.records('train').loss.tolist()
+    vsr.train(config(home, name='turns', steps=8, resume_from=4, lr=1e-2, amend=True))
+    aside = next((run.path/'checkpoints'/'later').glob('step_00000008_????????'))
+    fork = vsr.train(config(home, name='fork', steps=9, fork_from=str(aside)))
+    assert fork.records('train').loss.tolist()[:8] == truth and fork.records('chapter').step.tolist() == [8]

@@ -79,7 +79,7 @@ class MicroBatches(Dataset):
             try: return source.item(drawn.index, np.random.default_rng(drawn.key))
             except Exception as e: why = e
             what = f'{named(source, drawn.index)} of {bucket!r} could not be made: {type(why).__name__}: {why}'
-            redrawn.append(what)
+            redrawn.append(what.rstrip('.'))
             if not of_the_data(why): break
             drawn = Sample(fold(sample.key, 'instead', again) % len(source), fold(sample.key, 'again', again))
         raise RuntimeError(f'{again + 1} samples in a row failed. {what}' if again else what) from why

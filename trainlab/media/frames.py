@@ -7,7 +7,7 @@ __all__ = ['RESERVE', 'uniform_frames', 'uniform_windows', 'Frames', 'cached_fra
 
 # %% ../../nbs/media/02_frames.ipynb #b5673b86
 import hashlib, json, shutil, time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 import numpy as np
@@ -71,7 +71,13 @@ def _decode_into(file: Path, video: Video, indices: np.ndarray, shape):
         raise PlaceError(f'{video.path}: {len(indices)} frames take {need/1e9:.2f} GB, '
                          f'and {file.parent} has {free/1e9:.2f} GB left, of which {RESERVE/1e9:.2f} are kept free. '
                          'Lower max_frames, free some space, or set TRAINLAB_CACHE to a larger disk.')
-    write_array(file, shape, 'uint8', (x for _, x in iter_frames(video, indices, shape[2:0:-1])))
+    write_array(file, shape, 'uint8', _unchanged(video, (x for _, x in iter_frames(video, indices, shape[2:0:-1]))))
+
+def _unchanged(video: Video, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    "The same frames; an error at their end, if they are of another file than the one that was indexed."
+    yield from frames
+    if video.fingerprint and fingerprint(video.path) != video.fingerprint:
+        raise PlaceError(f'{video.path} was changed while it was read. Start the same again.')
 
 @lru_cache(1 << 8)
 def _chosen(n: int, length: int, start: int, stop: int) -> tuple[np.ndarray, str]:

@@ -24,7 +24,7 @@ class MediaError(ValueError):
     "A file that cannot be read or written: what was found, what was expected, what to do."
 
 class PlaceError(MediaError):
-    "A place that cannot be written or has no room: no file is to blame, so none is left out for it."
+    "What is wrong with a place, or goes on in it: no file is left out for that."
 
 def shortened(
     name: str,
@@ -50,7 +50,7 @@ def replacing(
         os.replace(part, path)
     except BaseException as e:
         part.unlink(missing_ok=True)
-        if isinstance(e, IsADirectoryError): raise MediaError(f'{path} is a folder; a file belongs there.') from e
+        if isinstance(e, IsADirectoryError): raise PlaceError(f'{path} is a folder; a file belongs there.') from e
         if getattr(e, 'errno', None) not in (errno.ENOSPC, errno.EDQUOT): raise
         raise PlaceError(f'{path}: the disk is full. Nothing of it was kept; '
                          'free some space, or choose another folder.') from e

@@ -156,8 +156,9 @@ class Replayed:
     def __repr__(self):
         n, first = len(self.frame), self.frame[~self.frame.equal].step
         if self.equal == n: return f'{n} of {n} losses equal the record, bit for bit.'
-        other = self.frame[~self.frame.same_batch].step
-        why = f' The batch of step {other.iloc[0]} is another one: the data is not what it was.' if len(other) else ''
+        other = self.frame[~self.frame.same_batch].step.tolist()
+        why = (f' The batch of step {other[0]} is another one: the data is not what it was, or a sample could not be '
+               'read then (see records("redrawn")).') if other else ''
         return (f'{self.equal} of {n} losses equal the record; the first that does not is that of step '
                 f'{first.iloc[0]}.{why} What the probes said is approximate from there on.')
 
@@ -178,6 +179,7 @@ def replay(
         probe = Probe(first, end, dict(watch or {}), every)
         with taken_up(there, first) as learn: learn.fit(cbs=[probe])
         rows, first = rows + probe.rows, end
+    if not rows: raise RunError(f'Every one of these steps of {home.path} was left out: there is no loss to compare.')
     frame = pd.DataFrame(rows)
     then = home.records('train', begun + 1, last).reindex(columns=['step', 'loss', 'batch_sum'])
     then = then.drop_duplicates('step', keep='last').set_index('step').reindex(frame.step + 1).reset_index()

@@ -61,7 +61,10 @@ class Past:
     def files(self) -> Files:
         "The files of the chapter. Raises `RunError` if they are not what they were."
         known = self.chapter.data
-        found = self.system.files(self.config).reordered(known)
+        try: found = self.system.files(self.config).reordered(known)
+        except (OSError, ValueError, RuntimeError) as e: raise RunError(
+            f'{self.home} was trained on {self.config.data}, and that is not there: {e} Where it has moved, give the '
+            'command of the run once more with the new place as data; a finished run then trains nothing.') from e
         places = {place for part in known.values() for place in part}
         mine = found.only(p for p in (*found.train, *found.valid) if found.place(p) in places) if places else found
         wrong = changed_files(known, mine.contents) if known else []

@@ -5,16 +5,18 @@
 # %% ../../nbs/replay/02_spikes.ipynb #9c0da802
 from __future__ import annotations
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 import numpy as np
-from .past import described, past
+from ..engine.loader import named
+from .past import Past, described, past
 from ..run.folder import Run, RunError, run_at
 if TYPE_CHECKING: from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['robust_z', 'Spikes', 'spikes']
+__all__ = ['SPREAD', 'robust_z', 'Spikes', 'spikes']
 
 # %% ../../nbs/replay/02_spikes.ipynb #0b27b903
 def robust_z(
@@ -33,7 +35,7 @@ def robust_z(
 class Spikes:
     "Unusual steps of a run, and the samples that come back in them."
     steps: DataFrame    # a row a step, the largest z first
-    samples: DataFrame  # a row a sample, the one that is in most of them first
+    samples: DataFrame  # a row a file, or an item without one; what is in most of them first
     looked: int         # steps in all
 
     def __repr__(self):
@@ -43,28 +45,31 @@ class Spikes:
                 f'them; by chance it would be in {worst.expected:.1f}.')
 
 # %% ../../nbs/replay/02_spikes.ipynb #9bdb6a97
-def _accused(home: Path, steps: list[int]) -> DataFrame:
-    "Samples of these steps, the most frequent first; what each step holds is in `attrs`."
-    import pandas as pd
-    pasts, keys, seen, names = [], [], Counter(), {}
+def _held(home: Path, steps: Iterable[int]) -> Iterator[set[str]]:
+    "What each step trained on: files, or items, where the data does not name files."
+    pasts: list[Past] = []
     for step in steps:
         there = next((p for p in pasts if p.chapter.step <= step < p.last), None)
         if not there: pasts.append(there := past(home, step))
-        loader, planned = there.loader, there.loader.plan(step)
-        mine = {(planned.bucket.pool, s.index): s for micro in planned.micro for s in micro}
-        keys.append(list(mine))
-        seen.update(mine.keys())
-        share = planned.samples/loader.plan.sizes[planned.bucket.pool]
-        for key, s in mine.items():
-            told = described(loader.sources[planned.bucket.name], s.index, s.key).get('file', f'item {s.index}')
-            names.setdefault(key, (told, share*len(steps)))
-    ranked = seen.most_common()
-    frame = pd.DataFrame(dict(key=[k for k, _ in ranked], sample=[names[k][0] for k, _ in ranked],
-                              spikes=[n for _, n in ranked], expected=[names[k][1] for k, _ in ranked]))
-    frame.attrs['keys'] = keys
-    return frame
+        planned = there.loader.plan(step)
+        source = there.loader.sources[planned.bucket.name]
+        samples = {s.index: s for micro in planned.micro for s in micro}.values()
+        yield {described(source, s.index, s.key).get('file', named(source, s.index)) for s in samples}
 
-# %% ../../nbs/replay/02_spikes.ipynb #5f8ac659
+def _accused(
+    held: list[set[str]],    # by unusual steps
+    others: list[set[str]],  # by steps evenly spread over the run
+) -> DataFrame:
+    "What is in unusual steps, the most frequent first; and in how many it would be by chance."
+    import pandas as pd
+    seen, usual = (Counter(name for step in steps for name in step) for steps in (held, others))
+    rows = [dict(sample=name, spikes=n, expected=usual[name]*len(held)/max(1, len(others)))
+            for name, n in seen.most_common()]
+    return pd.DataFrame(rows, columns=['sample', 'spikes', 'expected'])
+
+# %% ../../nbs/replay/02_spikes.ipynb #1f5d6d4a
+SPREAD = 200 # steps that tell how frequent a file is
+
 def spikes(
     run: Run | str | Path,  # a run, or its folder
     z: float = 6.,          # what counts as unusual
@@ -81,9 +86,10 @@ def spikes(
     rows['z'] = rows[['z_loss', 'z_grad_norm']].max(axis=1)
     found = rows[rows.z >= z].nlargest(most, 'z').reset_index(drop=True)
     found['step'] -= 1
-    accused = _accused(home, found.step.tolist())
+    held = list(_held(home, found.step.tolist()))
+    spread = rows.step.iloc[np.unique(np.linspace(0, len(rows) - 1, SPREAD).astype(int))] - 1 if held else []
+    accused = _accused(held, list(_held(home, spread)))
     kept = [k for k in ('step', 'phase', 'bucket', 'loss', 'grad_norm', 'z') if k in found]
-    names, often = dict(zip(accused['key'], accused['sample'])), dict(zip(accused['key'], accused['spikes']))
-    worst = [max(keys, key=often.get) for keys in accused.attrs['keys']]
-    return Spikes(found[kept].assign(worst=[names[k] for k in worst], in_others=[often[k] - 1 for k in worst]),
-                  accused.drop(columns='key'), len(rows))
+    often = dict(zip(accused['sample'], accused['spikes']))
+    worst = [max(sorted(names), key=often.get) for names in held]
+    return Spikes(found[kept].assign(worst=worst, in_others=[often[name] - 1 for name in worst]), accused, len(rows))

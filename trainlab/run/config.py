@@ -56,7 +56,7 @@ class RunFields(BaseModel):
     fork_from: str = setting('', 'a run to branch off from, at a step: runs/vsr@20000; or at its newest', 'run', True)
     init_from: str = setting('', 'weights to begin with: a run, a checkpoint, a .safetensors file, an adapter, '
                              'a folder of diffusers or transformers, or a Hub id', 'run')
-    seed: int = setting(42, 'decides every draw', 'run')
+    seed: int = setting(42, 'decides every draw', 'run', ge=-(1 << 63), lt=1 << 63)
     device: str = setting('auto', 'auto | cpu | mps | cuda | cuda:N', 'run', True)
     data: str = setting('', 'what to train on: a folder or a file; empty: what is built in', 'data', True)
     bad_files: Literal['stop', 'skip'] = setting('stop', 'files that cannot be used: stop and list them | skip them')

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/run/04_folder.ipynb #619eddd4
 from __future__ import annotations
-import base64, html, json, os, socket, time, warnings
+import base64, html, json, math, os, socket, time, warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['LINGER', 'LONGEST', 'LINE', 'LARGEST_STEP', 'NUMBERS', 'NEEDED', 'PICTURE', 'now', 'left_by', 'locked', 'Run',
-           'run_at', 'step_of', 'past_line', 'whole_lines', 'rows_of', 'begin_of', 'inline', 'Pictures']
+__all__ = ['LINGER', 'LONGEST', 'LINE', 'LARGEST_STEP', 'NUMBERS', 'NEEDED', 'BEYOND', 'PICTURE', 'now', 'left_by', 'locked',
+           'Run', 'run_at', 'step_of', 'past_line', 'whole_lines', 'rows_of', 'begin_of', 'inline', 'Pictures']
 
 # %% ../../nbs/run/04_folder.ipynb #18e1482d
 def now() -> str:
@@ -259,14 +259,18 @@ def records(self: Run,
 
 @patch
 def _rows(self: Run, kind: str, first: int, last: int | None) -> Iterator[dict[str, Any]]:
-    path = self.path/'metrics.jsonl'
+    path, last = self.path/'metrics.jsonl', math.inf if last is None else last
     if not path.is_file(): return
     with path.open('rb') as f:
-        if first: f.seek(begin_of(f, first))
+        begin, beyond = begin_of(f, first) if first else 0, 0
+        f.seek(begin)
         for row in rows_of(f):
             step = row.get('step', 0)
-            if last is not None and step > last: return
-            if row['kind'] == kind and step >= first: yield {k: v for k, v in row.items() if k != 'kind'}
+            beyond = beyond + 1 if step > last else 0
+            if beyond > BEYOND: return
+            if row['kind'] == kind and first <= step <= last: yield {k: v for k, v in row.items() if k != 'kind'}
+
+BEYOND = 100 # records in a row that lie after the last step that is asked for; one alone may be damaged
 
 @patch
 def scores(self: Run) -> DataFrame:

@@ -54,9 +54,9 @@ def _leave_behind(self: Run) -> None:
     later = [s for s in kept.steps() if self.start and s > step_of(self.start)]
     if not later: return
     self.note(finished='')
-    for step in later: kept.move(step, 'later')
+    moved = [kept.move(step, 'later') for step in later]
     records = self.path/'metrics.jsonl'
-    if records.exists(): shutil.copy(records, kept.folder/'later'/f'metrics_{len(self.info.get("history", []))}.jsonl')
+    for place in moved if records.exists() else (): shutil.copy(records, f'{place}.jsonl')
 
 # %% ../../nbs/run/05_starts.ipynb #188bb1c0
 def fork_source(
@@ -114,7 +114,8 @@ def _fork(self: Run) -> None:
     parent = next((p for p in above if (p/'run.json').is_file()), above[1])
     told = told_by(source)
     self.path.mkdir(parents=True, exist_ok=True)
-    if (parent/'metrics.jsonl').is_file(): shutil.copy(parent/'metrics.jsonl', self.path/'metrics.jsonl')
+    records = next((p for p in (Path(f'{source}.jsonl'), parent/'metrics.jsonl') if p.is_file()), None)
+    if records: shutil.copy(records, self.path/'metrics.jsonl')
     manifest = json.loads((source/'manifest.json').read_bytes())
     asked, config = self.config.fork_from, told.get('config', {})
     forked = dict(run=str(parent), step=step, asked=asked, sha256=manifest['sha256'], config=config)
