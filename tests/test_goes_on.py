@@ -165,3 +165,12 @@ def test_a_fork_of_what_was_moved_aside_has_the_records_of_that_history(home):
     aside = next((run.path/'checkpoints'/'later').glob('step_00000008_????????'))
     fork = vsr.train(config(home, name='fork', steps=9, fork_from=str(aside)))
     assert fork.records('train').loss.tolist()[:8] == truth and fork.records('chapter').step.tolist() == [8]
+
+
+def test_scores_of_other_held_out_clips_are_not_compared(home, capsys):
+    told = dict(name='judged', valid=['clip_2*'], preview_every=2, best='psnr')
+    vsr.train(config(home, **told, steps=4)); rng = np.random.default_rng(0)
+    write_video(home/'films'/'clip_2.mp4', (rng.integers(0, 256, (64, 80, 3)).astype(np.uint8) for _ in range(20)), preset='ultrafast')
+    run = vsr.train(config(home, **told, steps=6)); valid = run.records('valid').set_index('step').psnr
+    assert valid[6] < valid[2] - 10 and run.info['best']['value'] == valid.loc[4:].max() and 'clip_2.mp4: its content changed): scores do not compare' in capsys.readouterr().out
+    run = vsr.train(config(home, **told, steps=8)); assert 'do not compare' not in capsys.readouterr().out and len(run.chapters) == 3

@@ -201,6 +201,8 @@ def _continues(run: Run, learn: RunLearner) -> list[str]:
     frames = f', {facts["frames_used"]} of {facts.get("frames_total", "?")} frames' if 'frames_used' in facts else ''
     lines = [f'{run.config.name} continues from step {step} of {total} ({run.start.name}{number}{frames}, '
              f'{learn.device}).']
+    if run.judged: lines.append(f'Held out is something else now ({"; ".join(run.judged[:8])}): scores do not compare '
+                                'with those of before, and the best of them is looked for anew.')
     if not (chapter := run.turned_at(step)): return lines
     then = 'Nothing is left to train.'
     if step < total: then = f'The rate was {learn.place.lr:.3g} and is {learn.plan(step).lr:.3g} now.'

@@ -6,7 +6,8 @@
 __all__ = ['Best']
 
 # %% ../../nbs/callbacks/12_best.ipynb #e94ccf11
-import math
+import json, math
+from hashlib import sha256
 from typing import Any
 from fastai.callback.core import Callback
 from fastcore.basics import patch
@@ -27,6 +28,7 @@ class Best(Callback):
         self.home, self.patience = home, patience
         self.score, self.less = score.removeprefix('-'), score.startswith('-') or score == 'loss'
         self.value, self.at, self.waited, self.fresh = None, None, 0, False
+        self.judge = ''                   # the files that are held out, in short
         self.since: int | None = None     # the step at which a chapter begins: what was waited before does not count
 
     def better(self, value: float) -> bool:
@@ -69,10 +71,17 @@ def keep(self: Best) -> None:
     self.learn.saving.save()
 
 @patch
-def state_dict(self: Best) -> dict[str, Any]: return dict(value=self.value, step=self.at, waited=self.waited)
+def before_fit(self: Best) -> None:
+    held = [c.data.get('valid', {}) for c in self.home.chapters[-1:]]
+    self.judge = sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
+
+@patch
+def state_dict(self: Best) -> dict[str, Any]:
+    return dict(value=self.value, step=self.at, waited=self.waited, judge=self.judge)
 
 @patch
 def load_state_dict(self: Best, state: dict[str, Any]) -> None:
+    if state.get('judge', self.judge) != self.judge: return      # other data is held out: nothing compares
     value, step = state['value'], state['step']
     self.value, self.at = value if value is None else float(value), step if step is None else int(step)
     self.waited = int(state['waited'])

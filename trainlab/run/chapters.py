@@ -80,15 +80,17 @@ def changed_settings(
 def changed_files(
     was: Mapping[str, Mapping[str, str]],  # train, valid: place -> digest of the content
     now: Mapping[str, Mapping[str, str]],
+    part: str = 'train',                   # train: those that are trained on | valid: those that are held out
 ) -> list[str]:
-    "What became of the files that are trained on, a line each."
-    had, has = was.get('train', {}), now.get('train', {})
+    "What became of the files, a line each."
+    had, has = was.get(part, {}), now.get(part, {})
+    other, side = ('valid', 'held out') if part == 'train' else ('train', 'trained on')
     gone, added = {k: had[k] for k in had if k not in has}, {k: has[k] for k in has if k not in had}
     places = {digest: k for k, digest in added.items()}
     renamed = {k: places[digest] for k, digest in gone.items() if digest in places}
     lines = [f'{k}: its content changed' for k in had if k in has and had[k] != has[k]]
     lines += [f'{k}: is called {place} now' for k, place in renamed.items()]
-    lines += [f'{k}: held out now' if k in now.get('valid', {}) else f'{k}: gone' for k in gone if k not in renamed]
+    lines += [f'{k}: {side} now' if k in now.get(other, {}) else f'{k}: gone' for k in gone if k not in renamed]
     return lines + [f'{k}: added' for k in added if k not in renamed.values()]
 
 # %% ../../nbs/run/02_chapters.ipynb #c4066f7c

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from fastcore.basics import patch
 from .. import __version__
-from .chapters import (Chapter, changed_settings, differences, in_force, packed, read_told, refusal,
-                                   said, turn_of, unpacked)
+from .chapters import (Chapter, changed_files, changed_settings, differences, in_force, packed, read_told,
+                                   refusal, said, turn_of, unpacked)
 from .checkpoint import BadCheckpoint, Checkpoints, read_state, replaced, verify, write_text
 from .config import BadFile, ParameterError
 from .folder import Run, RunError, locked, now, step_of
@@ -132,8 +132,9 @@ def _turned(self: Run, data: dict[str, Any]) -> list[Chapter]:
     if not self.start and self.finished: return self._over(data)
     step, begun = (step_of(self.start), in_force(self.chapters, step_of(self.start))) if self.start else (0, [])
     if not begun: return [Chapter(step, said(self.config), data)]
-    turn = turn_of(begun[-1], self.config, data)
-    if not turn: return [*begun[:-1], replace(begun[-1], data=begun[-1].data or data)]
+    turn, had = turn_of(begun[-1], self.config, data), begun[-1].data
+    self.judged = changed_files(had, data, 'valid') if 'valid' in had and 'valid' in data else []
+    if not turn: return [*begun[:-1], replace(begun[-1], data=data if self.judged or not had else had)]
     if turn.lasting or not (turn.longer or self.config.amend or self._forks(step)):
         raise RunError(refusal(turn, str(self.path), step))
     place = read_state(self.start).get('place') if (self.start/'state.json').exists() else None
