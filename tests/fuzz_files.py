@@ -21,7 +21,7 @@ from trainlab.callbacks.adapters import start
 from trainlab.engine.phases import Curriculum, TrainConfig
 from trainlab.media.files import probe_once
 from trainlab.media.frames import cached_frames
-from trainlab.media.video import MediaError, write_video
+from trainlab.media.video import MediaError, PlaceError, write_video
 from trainlab.nn.adapter_files import load_adapter
 from trainlab.replay.again import replay
 from trainlab.replay.past import at
@@ -37,7 +37,7 @@ from trainlab.video_vae.train import system as video_vae
 from trainlab.vsr.formats import DataError
 from trainlab.vsr.train import system as vsr
 
-OWN = BadFile, RunError, ParameterError, BadCheckpoint, MediaError, DataError
+OWN = BadFile, RunError, ParameterError, BadCheckpoint, MediaError, PlaceError, DataError
 OURS = Path(trainlab.__file__).parent
 MOST = 10            # seconds of a case beyond what it takes otherwise
 
