@@ -159,6 +159,36 @@ def test_a_sample_that_cannot_be_made_any_more_ends_the_run_or_is_left_out_and_t
     assert 'the data is not what it was' in repr(again)
 
 
+def test_a_step_shows_the_samples_that_were_drawn_for_those_that_could_not_be_made(home):
+    run = vsr.train(config(home, name='holes', bad_files='skip', batch_size=4), cbs=[seen := Seen(), Gone(2, 5)])
+    holes = set(run.records('redrawn').step - 1)
+    assert holes and holes < set(range(6)) and all(at(run, s).same for s in range(6))
+    for s in range(6):
+        for mine, theirs in zip(at(run, s).batches, seen.batches[s], strict=True): assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
+def test_a_file_that_was_left_out_may_be_taken_away_but_is_a_new_one_when_put_right(home):
+    good = (home/'films'/'clip_1.mp4').read_bytes()
+    (home/'films'/'clip_1.mp4').write_bytes(good[:200])
+    with pytest.warns(UserWarning, match='1 of 3 files are left out'): run = vsr.train(config(home, name='most', bad_files='skip', steps=3))
+    assert [*run.chapters[0].data['train']] == ['clip_0.mp4', 'clip_2.mp4'] and [*run.chapters[0].data['left']] == ['clip_1.mp4']
+    (home/'films'/'clip_1.mp4').unlink()
+    run = vsr.train(config(home, name='most', bad_files='skip', steps=4))                                                     # as the warning says
+    assert [c.changed for c in run.chapters] == [[], ['steps: 3 -> 4']] and all(at(run, s).same for s in range(4))
+    (home/'films'/'clip_1.mp4').write_bytes(good)
+    with pytest.raises(RunError, match='clip_1.mp4: added'): vsr.train(config(home, name='most', bad_files='skip', steps=6))
+    run = vsr.train(config(home, name='most', bad_files='skip', steps=6, amend=True))
+    assert [*run.chapters[-1].data['train']] == ['clip_0.mp4', 'clip_2.mp4', 'clip_1.mp4'] and all(at(run, s).same for s in range(6))
+
+
+def test_a_change_in_the_middle_of_a_long_file_is_noticed(home):
+    write_video(home/'films'/'noise.mp4', (np.random.default_rng(i).integers(0, 256, (128, 160, 3), np.uint8) for i in range(20)), preset='ultrafast')
+    vsr.train(config(home, name='middle', steps=2))
+    data = bytearray((home/'films'/'noise.mp4').read_bytes()); assert len(data) > 4*65536
+    data[len(data)//2] ^= 1; (home/'films'/'noise.mp4').write_bytes(data)
+    with pytest.raises(RunError, match='noise.mp4: its content changed'): vsr.train(config(home, name='middle', steps=4))
+
+
 def test_a_fork_of_what_was_moved_aside_has_the_records_of_that_history(home):
     run = vsr.train(config(home, name='turns', steps=8)); truth = run.records('train').loss.tolist()
     vsr.train(config(home, name='turns', steps=8, resume_from=4, lr=1e-2, amend=True))

@@ -320,6 +320,7 @@ def _trained(self: System, cfg: TrainConfig, cbs: Sequence[Callback]) -> Run:
             say(f'{cfg.name} was finished on {run.finished}: there is nothing left to train.')
             return run
         learn = self.learner(run.config, run, files, cbs)
+        run.leave_out(files.left)
         begun = self._begun(run, learn)
         with _told(run, learn, begun):
             if learn.device.type == 'cuda' and begun < learn.plan.total: rehearse(learn)

@@ -125,7 +125,9 @@ def tracks(
     def decoded(s):
         if small: return read_audio(s, rate=rate, channels=channels)[0]
         return cached_audio(s, rate, channels, folder)
-    return [track_of(files.place(s.path), x, rate, s.rate) for s, x in all_good(sounds, decoded, bad_files).items()]
+    good = all_good(sounds, decoded, bad_files)
+    files.using(s.path for s in good)
+    return [track_of(files.place(s.path), x, rate, s.rate) for s, x in good.items()]
 
 # %% ../../nbs/audio_vae/00_data.ipynb #b558fb7a
 def split(

@@ -148,8 +148,8 @@ def tell_redrawn(self: Recording) -> None:
     "Write down which samples of this step were replaced by others."
     self.fetch()
     where = dict(kind='redrawn', step=self.learn.step, bucket=self.learn.planned.bucket.name)
-    self.write([where | dict(why=why) for why in self.learn.redrawn])
-    for why in self.learn.redrawn:
+    self.write([where | dict(sample=i, why=why) for i, why in self.learn.redrawn])
+    for _, why in self.learn.redrawn:
         self.redraws += 1
         if self.redraws <= 3 or str(self.redraws).strip('0') == '1':
             say(f'Step {self.learn.step}: {why}. Another sample is taken; {self.redraws} until now.')

@@ -196,7 +196,8 @@ def all_batches(self: SeekableLearner) -> None:
 def _begin(self: SeekableLearner, made: Made):
     seed_step(self.plan.seed, 'noise', self.planned.step, self.micro)
     if self.micro == 0: self.sample_sums, self.redrawn = [], []
-    self.sample_sums, self.redrawn = [*self.sample_sums, *made.sums], [*self.redrawn, *made.redrawn]
+    self.redrawn = self.redrawn + [(len(self.sample_sums) + i, why) for i, why in made.redrawn]
+    self.sample_sums = [*self.sample_sums, *made.sums]
     if self.micro: return
     self.n_iter, self.train_iter, self.pct_train = self.validate_every, self.step, self.step/self.plan.total
     for group in self.opt.opt.param_groups: group['lr'] = self.planned.lr*group.get('lr_scale', 1.)

@@ -199,7 +199,9 @@ def train_clips(
         sized = size(video) if size else {}
         found = cached_frames(video, max(most, frames), length, stop=stop, folder=folder, **sized)
         return Clip(files.name(path), found, multiple)
-    return [*all_good(files.train, used, bad_files).values()]
+    clips = all_good(files.train, used, bad_files)
+    files.using(clips)
+    return [*clips.values()]
 
 # %% ../../nbs/media/05_clips.ipynb #6fea629f
 def valid_clips(

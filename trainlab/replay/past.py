@@ -4,18 +4,21 @@
 
 # %% ../../nbs/replay/00_past.ipynb #2790611c
 from __future__ import annotations
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 import numpy as np, torch
 from fastcore.basics import patch
 from torch import Tensor
 from ..callbacks.memory import found_of, narrowed, sizes_at
-from ..engine.loader import Loader, Made, batch_sum
-from ..engine.plan import Plan, Step, placed
+from ..engine.loader import Loader, Made, batch_sum, instead
+from ..engine.plan import Plan, Sample, Step, placed
 from ..engine.state import foreign
 from ..media.files import Files
 from ..run.chapters import Chapter, changed_files, in_force
@@ -60,17 +63,12 @@ class Past:
     @cached_property
     def files(self) -> Files:
         "The files of the chapter. Raises `RunError` if they are not what they were."
-        known = self.chapter.data
-        try: found = self.system.files(self.config).reordered(known)
-        except (OSError, ValueError, RuntimeError) as e: raise RunError(
-            f'{self.home} was trained on {self.config.data}, and that is not there: {e} Where it has moved, give the '
-            'command of the run once more with the new place as data; a finished run then trains nothing.') from e
-        places = {place for part in known.values() for place in part}
-        mine = found.only(p for p in (*found.train, *found.valid) if found.place(p) in places) if places else found
-        wrong = changed_files(known, mine.contents) if known else []
-        if wrong: raise RunError(f'The data of {self.home} is not what step {self.chapter.step} and those after it '
-                                 'trained on:\n  ' + '\n  '.join(wrong[:12]))
-        return mine
+        return self._files()
+
+    @cached_property
+    def found(self) -> tuple[dict[str, int], list[tuple[int, str, str, int]]]:
+        "What the run found out, see `found_out`."
+        return found_out(self.home)
 
     @cached_property
     def loader(self) -> Loader:
@@ -80,20 +78,47 @@ class Past:
         plan = self.config.plan({k: len(s) for k, s in train.items()})
         with foreign(f'{self.home}/run.json'):
             place = placed(self.chapter.place) if self.chapter.place else None
-            plan = Plan(plan.phases, plan.sizes, plan.seed, found_out(self.home)[0], place)
+            plan = Plan(plan.phases, plan.sizes, plan.seed, self.found[0], place)
         return Loader(plan, train, show=self.system.show, skip=self.config.bad_files == 'skip')
 
 # %% ../../nbs/replay/00_past.ipynb #66223927
 @patch
-def planned(self: Past, step: int) -> Step:
-    "What was decided about one of its steps."
-    return narrowed(self.loader.plan, sizes_at(found_out(self.home)[1], step))(step)
+def _files(self: Past) -> Files:
+    known = self.chapter.data
+    try: found = self.system.files(self.config).reordered(known)
+    except (OSError, ValueError, RuntimeError) as e: raise RunError(
+        f'{self.home} was trained on {self.config.data}, and that is not there: {e} Where it has moved, give the '
+        'command of the run once more with the new place as data; a finished run then trains nothing.') from e
+    places = {place for part in ('train', 'valid') for place in known.get(part, ())}
+    mine = found.only(p for p in (*found.train, *found.valid) if found.place(p) in places) if places else found
+    wrong = changed_files(known, mine.contents) if known else []
+    if wrong: raise RunError(f'The data of {self.home} is not what step {self.chapter.step} and those after it '
+                             'trained on:\n  ' + '\n  '.join(wrong[:12]))
+    return mine
 
+@patch
+def planned(self: Past, step: int) -> Step:
+    "What was decided about one of its steps, with the samples that were drawn for those that could not be made."
+    decided = narrowed(self.loader.plan, sizes_at(self.found[1], step))(step)
+    if self.config.bad_files != 'skip': return decided
+    rows = run_at(self.home).records('redrawn', step + 1, step + 1)
+    draws = Counter(rows['sample'] if 'sample' in rows else ())
+    return replace(decided, micro=self._drawn(decided, draws)) if draws else decided
+
+@patch
+def _drawn(self: Past, decided: Step, draws: Mapping[int, int]) -> tuple[tuple[Sample, ...], ...]:
+    "Its micro-batches, where so many draws were made for the sample of that number."
+    items, numbers = len(self.loader.sources[decided.bucket.name]), count()
+    def made(s, n): return instead(s, n - 1, items) if n else s
+    return tuple(tuple(made(s, draws[next(numbers)]) for s in micro) for micro in decided.micro)
+
+# %% ../../nbs/replay/00_past.ipynb #5b25ca1e
 def past(
     run: Run | str | Path,  # a run, or its folder
     step: int,              # from 0
 ) -> Past:
     "The run as it was at a step."
+    if not isinstance(step, Integral): raise RunError(f'step {step!r}: steps are whole numbers, counted from 0.')
     home = run_at(getattr(run, 'path', run))
     system, chapters = system_of(home), home.chapters
     n = len(in_force(chapters, step))

@@ -118,6 +118,7 @@ class Run:
         self.start: Path | None = None   # the checkpoint that this start goes on from
         self.stopped: str | None = None  # how the last start was stopped, if it was
         self.left: dict[str, Any] = {}   # who held it before, if they were killed
+        self.data: dict[str, Any] = {}   # what there is to train on at this start, as in a chapter
         self.judged: list[str] = []      # what became of the files that are held out, since the last start
         self.filling: Path | None = None # where the finished model is being written
 

@@ -7,7 +7,7 @@ __all__ = ['TRACE', 'fork_source', 'told_by']
 
 # %% ../../nbs/run/05_starts.ipynb #a669a943
 import json, os, shutil, traceback, warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from fastcore.basics import patch
 from .. import __version__
-from .chapters import (Chapter, changed_files, changed_settings, differences, in_force, packed, read_told,
-                                   refusal, said, turn_of, unpacked)
+from .chapters import (Chapter, changed_files, changed_settings, differences, in_force, left_out, packed,
+                                   read_told, refusal, said, turn_of, unpacked)
 from .checkpoint import BadCheckpoint, Checkpoints, read_state, replaced, verify, write_text
 from .config import BadFile, ParameterError
 from .folder import Run, RunError, locked, now, step_of
@@ -134,7 +134,8 @@ def _turned(self: Run, data: dict[str, Any]) -> list[Chapter]:
     if not begun: return [Chapter(step, said(self.config), data)]
     turn, had = turn_of(begun[-1], self.config, data), begun[-1].data
     self.judged = changed_files(had, data, 'valid') if 'valid' in had and 'valid' in data else []
-    if not turn: return [*begun[:-1], replace(begun[-1], data=data if self.judged or not had else had)]
+    if self.judged: had = had | dict(valid=data['valid'])
+    if not turn: return [*begun[:-1], replace(begun[-1], data=had or data)]
     if turn.lasting or not (turn.longer or self.config.amend or self._forks(step)):
         raise RunError(refusal(turn, str(self.path), step))
     place = read_state(self.start).get('place') if (self.start/'state.json').exists() else None
@@ -188,7 +189,8 @@ def open(self: Run,
         if not self.config.resume: self._move_aside()
         if self.config.fork_from: self._fork()
         self.start = self._start()
-        was, chapters = self.info, self._turned(dict(data or {}))
+        self.data = dict(data or {})
+        was, chapters = self.info, self._turned(self.data)
         self._leave_behind()
         self._begin(chapters, found(torch.device(device)), system)
         try: yield self
@@ -244,3 +246,13 @@ def _mend(self: Run) -> None:
         os.replace(records, self.path/'metrics.jsonl.damaged')
         warnings.warn(f'{records} was no plain file; it is kept as metrics.jsonl.damaged, and begun anew.',
                       stacklevel=6)
+
+# %% ../../nbs/run/05_starts.ipynb #4914363f
+@patch
+def leave_out(self: Run,
+    places: Collection[str],  # of files to train on that cannot be used
+) -> None:
+    "Note them as no part of the newest chapter. Raises `RunError` if it began with others left out."
+    *before, this = self.chapters
+    now = left_out(this, self.data.get('train', {}), places, str(self.path))
+    if now != this: self.note(chapters=packed([*before, now]))

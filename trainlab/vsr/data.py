@@ -18,7 +18,7 @@ from ..media.frames import uniform_frames
 from ..media.video import find_videos, read_image
 from .degrade import mirror
 from .formats import (CATEGORIES, DEGRADATIONS, FORMATS, PICTURES, DataError, check_frames, choose,
-                                  data_kind, pictures_in, scale, size_of, tree_pairs)
+                                  data_kind, matched, pictures_in, scale, size_of, tree_pairs)
 from .windows import ClipSource, as_pair, best_place, fits, flipped, halved, whole_pair
 
 # %% ../../nbs/vsr/03_data.ipynb #b39b45b1
@@ -189,6 +189,9 @@ def sources(
     choose('degradation', degradation, DEGRADATIONS)
     for name in formats or (): choose('format', name, FORMATS)
     learn = learn_of(files, category)
+    if formats and not learn: raise DataError(
+        f'formats={[*formats]} are of a dataset tree, and {files.root or "the built-in data"} is none. '
+        'Leave formats out.')
     if not learn:
         longer = 3*frames  # more middles
         files = usable(files, partial(fits, frames=frames, crop=crop), partial(check_clip, frames=frames), bad_files,
@@ -198,8 +201,10 @@ def sources(
     names = formats or [n for n, f in FORMATS.items() if pictures_in(learn/f.folder/'GT')]
     if not names: raise DataError(f'{learn}: no format has images in it. Make some with prepare().')
     number = {p: i for i, p in enumerate(files.train)}
-    pairs = lambda n: sorted(tree_pairs(learn, n, frames, bad_files), key=lambda pair: number[pair[1]])
-    return {n: TreeSource(pairs(n), frames, crop) for n in names}
+    pairs = {n: sorted(tree_pairs(learn, n, frames, bad_files), key=lambda pair: number[pair[1]]) for n in names}
+    given = {p for n in names for part in matched(learn, n, frames) for p in part.values()}
+    files.using({*files.train} - given | {p for found in pairs.values() for pair in found for p in pair})
+    return {n: TreeSource(found, frames, crop) for n, found in pairs.items()}
 
 # %% ../../nbs/vsr/03_data.ipynb #4a382244
 def validation(
