@@ -39,7 +39,7 @@ def test_wrong_parameters_end_at_once(tmp_path, wrong, says):
     assert not (tmp_path/'runs').exists()
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_saves_and_the_same_command_continues(tmp_path, number):
     job = papermill(tmp_path, '--engine', 'trainlab')
     while len(steps(tmp_path)) < 20 and job.poll() is None: time.sleep(.02)

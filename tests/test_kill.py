@@ -10,11 +10,11 @@ def check(said, kills, during_save, operations=0):
     assert got['different'] == 0 and got['damaged'] == 0 and got['litter'] == []
 
 
-def test_some_kills(script): check(script('killing.py', '--kills', 20, '--during-save', 5), 20, 5)
+def test_some_kills(script): check(script('killing.py', '--kills', 10, '--during-save', 3), 10, 3)
 
-def test_some_kills_of_a_curriculum(script): check(script('killing.py', '--what', 'vae', '--kills', 8, '--during-save', 3), 8, 3)
+def test_some_kills_of_a_curriculum(script): check(script('killing.py', '--what', 'vae', '--kills', 4, '--during-save', 2), 4, 2)
 
-def test_some_kills_of_chapters_and_a_fork(script): check(script('killing.py', '--what', 'chapters', '--kills', 8, '--during-save', 3), 8, 3)
+def test_some_kills_of_chapters_and_a_fork(script): check(script('killing.py', '--what', 'chapters', '--kills', 6, '--during-save', 2), 6, 2)
 
 def test_some_kills_at_file_operations(script):
     check(script('killing.py', '--what', 'chapters', '--kills', 0, '--during-save', 0, '--operations', 6), 0, 0, 6)

@@ -69,7 +69,7 @@ CASES = [((), 'papermill'), (ENGINE, 'papermill'), (ENGINE, 'kernel'), (ENGINE, 
 
 
 @LINUX
-@pytest.mark.parametrize('engine, victim', [pytest.param(*x, marks=() if i in (0, 2) else pytest.mark.slow) for i, x in enumerate(CASES)])
+@pytest.mark.parametrize('engine, victim', [pytest.param(*x, marks=() if i == 2 else pytest.mark.slow) for i, x in enumerate(CASES)])
 def test_any_process_of_a_job_may_be_killed(tmp_path, alone, engine, victim):
     process = job(tmp_path, *engine); kernel, workers = training(tmp_path, process)
     tree = dict(papermill=process.pid, kernel=kernel) | {f'worker {i}': p for i, p in enumerate(workers)}

@@ -178,7 +178,7 @@ def sources(
     formats: Sequence[str] | None = None,  # names of `FORMATS` to use of a tree; None: all that are there
     crop: int = 48,                 # low-resolution pixels, square; 0: whole frames
     max_frames: int = 1000,         # frames of a clip at most, spread evenly
-    degradation: str = 'bicubic',   # bicubic (BI) or blur (BD), where low resolution is made here
+    degradation: str = 'bicubic',   # bicubic (BI), blur (BD) or real, where low resolution is made here
     stills: float = .85,            # share of stills with a synthetic pan, from clips
     hold_out: float = .1,           # share of each video's end that is kept for validation
     folder: Path | str | None = None,  # the frames cache, see `cache_folder`

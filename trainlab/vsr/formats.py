@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from ..media.files import all_good
 from ..media.video import MediaError, picture_size
-from .degrade import bicubic_down, blur_down
+from .degrade import bicubic_down, blur_down, real_down
 
 # %% ../../nbs/vsr/01_formats.ipynb #39f85179
 scale = 3
@@ -38,7 +38,7 @@ FORMATS = dict(small_540=Format(540, 540, 'Patches'), medium_169=Format(720, 405
                large_720=Format(720, 720, 'Patches_Large'), xlarge_1440=Format(1440, 810, 'Patches_XLarge169'),
                fullhd_1920=Format(1920, 1080, 'Patches_FullHD'))
 CATEGORIES = dict(general='Universal/Mastermodell', space='Space/SpaceModel', toon='Toon/ToonModel')
-DEGRADATIONS = dict(bicubic=bicubic_down, blur=blur_down)   # BI and BD of the literature
+DEGRADATIONS = dict(bicubic=bicubic_down, blur=blur_down, real=real_down)   # BI and BD of the literature, and footage
 
 # %% ../../nbs/vsr/01_formats.ipynb #8ea5a7d3
 def choose(

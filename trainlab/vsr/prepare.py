@@ -102,7 +102,7 @@ def prepare(
     formats: Iterable[str] = ('small_540',),            # names of `FORMATS`
     frames: int | Iterable[int] = (5, 7),               # stacks to make
     samples: int = 100,                                 # a clip and format, spread evenly
-    degradation: str = 'bicubic',                       # bicubic (BI) or blur (BD)
+    degradation: str = 'bicubic',                       # bicubic (BI), blur (BD) or real
     hold_out: float = .1,                               # share of each clip's end for Val/GT
     progress: Callable[[int, int, Path], Any] | None = None,  # called with samples done, samples in all, path
 ) -> int: # samples written now

@@ -68,7 +68,7 @@ class Config(TrainConfig, defaults=dict(name='vsr', steps=1000, lr=2e-3, clip=.5
     formats: list[str] = setting([], 'formats of a dataset tree to train on; empty: all it has')
     format_weights: dict[str, float] = setting({}, 'share of the steps by format, relative; empty: equal')
     crop: int = setting(48, 'low-resolution pixels a side; 0: whole frames', ge=0)
-    degradation: str = setting('bicubic', 'bicubic (BI) | blur (BD), where the low resolution is made here')
+    degradation: str = setting('bicubic', 'bicubic (BI) | blur (BD) | real: how low resolution is made')
     stills: float = setting(.85, 'share of samples that are stills with a synthetic pan, from videos', ge=0, le=1)
     design: str = setting('splat', 'splat | propagation | union', 'model')
     size: str = setting('nano', 'nano | small | full', 'model')

@@ -7,7 +7,7 @@ __all__ = ['MARGIN', 'FASTEST', 'SHAKE', 'CUT', 'degrade_windows', 'pan', 'windo
            'cut_windows', 'choose_windows', 'halved', 'fits', 'check_crops', 'as_pair', 'whole_pair', 'ClipSource']
 
 # %% ../../nbs/vsr/02_windows.ipynb #d9ae85d3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 import numpy as np, torch
@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from torch import Tensor
 from ..media.clips import Clip, check_clip
 from ..media.video import Video
-from .degrade import blocks, cubic_taps, gauss_taps
+from .degrade import blocks, cubic_taps, draw_real, gauss_taps, real_down
 from .formats import DEGRADATIONS, DataError, check_frames, choose, scale
 
 # %% ../../nbs/vsr/02_windows.ipynb #7a48948b
@@ -35,7 +35,7 @@ def _products(n: int, degradation: str, phase: int, channels: int = 1) -> list:
 
 def degrade_windows(
     x: np.ndarray,           # (t, H + 12, W + 12, 3) uint8: the windows and what is around them
-    degradation: str,        # a key of `DEGRADATIONS`
+    degradation: str,        # bicubic | blur
     phase: tuple[int, int] = (0, 0),  # first pixel the blur samples, down and across; 2 where a flip will follow
 ) -> np.ndarray:             # (t, H/3, W/3, 3) uint8
     "The low resolution of `t` windows, as if the whole frames had been degraded."
@@ -179,10 +179,11 @@ def whole_pair(
     clip: Clip,
     which: Sequence[int],  # frames
     degradation: str,
+    *how: Any,             # of `draw_real`
 ) -> tuple[Tensor, Tensor]:
     "Whole frames and the truth of the middle one."
     x = np.stack([clip[j][:clip.height, :clip.width] for j in which])
-    return as_pair(DEGRADATIONS[degradation](x, scale), x[len(x)//2])
+    return as_pair(DEGRADATIONS[degradation](x, scale, *how), x[len(x)//2])
 
 # %% ../../nbs/vsr/02_windows.ipynb #ce990973
 class ClipSource:
@@ -191,7 +192,7 @@ class ClipSource:
         clips: Sequence[Clip],
         frames: int = 7,                # low-resolution frames a sample, odd, 3 to 15
         crop: int = 48,                 # low-resolution pixels, square; 0: whole frames, real motion only
-        degradation: str = 'bicubic',   # bicubic (BI) or blur (BD)
+        degradation: str = 'bicubic',   # bicubic (BI), blur (BD) or real, see `DEGRADATIONS`
         stills: float = .85,            # share of stills with a synthetic pan, 0 to 1
         augment: bool = True,           # flips, transposes, backwards
     ):
@@ -215,15 +216,14 @@ def describe(self: ClipSource,
     index: int,                # which frame is the truth, 0 to len - 1
     rng: np.random.Generator,  # decides everything else
 ) -> dict[str, Any]:           # plain numbers and lists of them
-    "What an item is made of: frames of the file, a window in each (truth pixels), how they are flipped."
-    (clip, i), t, size = self.at(index), self.frames, self.crop*scale
-    if not size:
-        whole = dict(top=[0]*t, left=[0]*t, height=clip.height, width=clip.width, flip=0, backwards=False)
-        return dict(file=clip.name, frames=clip.numbers(clip.around(i, t))) | whole
-    which, places = choose_windows(clip, i, t, size, self.stills, rng)
-    how, order = (int(rng.integers(8)), int(rng.choice([1, -1]))) if self.augment else (0, 1)
+    "What an item is made of: frames of the file, a window in each (truth pixels), how they are flipped and spoilt."
+    (clip, i), t, size, how, order = self.at(index), self.frames, self.crop*scale, 0, 1
+    which, places = clip.around(i, t), np.zeros((t, 2), int)
+    if size: which, places = choose_windows(clip, i, t, size, self.stills, rng)
+    if size and self.augment: how, order = int(rng.integers(8)), int(rng.choice([1, -1]))
+    spoilt = dict(degraded=draw_real(rng, scale)) if self.degradation == 'real' else {}
     return dict(file=clip.name, frames=clip.numbers(which), top=places[:, 0].tolist(), left=places[:, 1].tolist(),
-                height=size, width=size, flip=how, backwards=order < 0)
+                height=size or clip.height, width=size or clip.width, flip=how, backwards=order < 0) | spoilt
 
 @patch
 def item(self: ClipSource,
@@ -232,9 +232,15 @@ def item(self: ClipSource,
 ) -> tuple[Tensor, Tensor]:      # lr (t, 3, h, w), gt (3, 3h, 3w) uint8
     "One training pair, a pure function of its arguments."
     (clip, _), said = self.at(index), self.describe(index, rng)
-    which, how = clip.places(said['frames']), said['flip']
-    if not self.crop: return whole_pair(clip, which, self.degradation)
+    which, how, real = clip.places(said['frames']), said['flip'], said.get('degraded')
+    if not self.crop: return whole_pair(clip, which, self.degradation, *([real] if real else []))
     x = cut_windows(clip, which, np.transpose([said['top'], said['left']]), said['height'])  # (t, H+12, W+12, 3)
-    lr = flipped(degrade_windows(x, self.degradation, (how << 1 & 2, how & 2)), how)
-    if said['backwards']: lr = lr[::-1]
+    if said['backwards']: x = x[::-1]
+    lr = _spoilt(flipped(x, how), real) if real else flipped(
+        degrade_windows(x, self.degradation, (how << 1 & 2, how & 2)), how)
     return as_pair(lr, flipped(x[len(x)//2, MARGIN:-MARGIN, MARGIN:-MARGIN], how))
+
+def _spoilt(x: np.ndarray, how: Mapping[str, Any]) -> np.ndarray:
+    "The low resolution of windows, without what is around them."
+    beyond = MARGIN//scale
+    return real_down(np.ascontiguousarray(x), scale, how)[:, beyond:-beyond, beyond:-beyond]
