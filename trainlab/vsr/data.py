@@ -17,8 +17,8 @@ from ..media.clips import Clip, Files, check_clip, facts, list_files, train_clip
 from ..media.frames import uniform_frames
 from ..media.video import find_videos, read_image
 from .degrade import mirror
-from .formats import (CATEGORIES, DEGRADATIONS, FORMATS, PICTURES, DataError, check_frames, choose,
-                                  data_kind, matched, pictures_in, scale, size_of, tree_pairs)
+from .formats import (CATEGORIES, DEGRADATIONS, FORMATS, PICTURES, SCALE, DataError, check_frames, choose,
+                                  data_kind, matched, pictures_in, size_of, tree_pairs)
 from .windows import ClipSource, as_pair, best_place, fits, flipped, halved, whole_pair
 
 # %% ../../nbs/vsr/03_data.ipynb #b39b45b1
@@ -32,8 +32,8 @@ class TreeSource:
     ):
         self.pairs, self.frames, self.crop, self.augment = pairs, frames, crop, augment
         w, h = size_of(pairs[0][1])
-        if crop > min(w, h)//scale: raise DataError(
-            f'{pairs[0][1].parent.parent}: a crop of {crop} does not fit into its {w//scale}x{h//scale} low '
+        if crop > min(w, h)//SCALE: raise DataError(
+            f'{pairs[0][1].parent.parent}: a crop of {crop} does not fit into its {w//SCALE}x{h//SCALE} low '
             'resolution. Lower crop.')
         self.square = bool(crop) or w == h
 
@@ -44,11 +44,11 @@ class TreeSource:
         return self._describe(index, rng, read_image(self.pairs[index][1]))
 
     def _describe(self, index, rng, gt):
-        (h, w), c = (s//scale for s in gt.shape[:2]), self.crop
+        (h, w), c = (s//SCALE for s in gt.shape[:2]), self.crop
         y, x, how, order = 0, 0, 0, 1
         if c:
             h, w, room = c, c, np.array([h, w]) - c
-            y, x = best_place(gt, (rng.random((3, 2))*(room + 1)).astype(int)*scale, c*scale)//scale
+            y, x = best_place(gt, (rng.random((3, 2))*(room + 1)).astype(int)*SCALE, c*SCALE)//SCALE
         if self.augment: how, order = int(rng.integers(8)) & (7 if self.square else 3), int(rng.choice([1, -1]))
         stack, truth = ('/'.join(p.parts[-2:]) for p in self.pairs[index])
         return dict(file=truth, stack=stack, frames=[*range(self.frames)], top=int(y), left=int(x), height=h, width=w,
@@ -59,14 +59,15 @@ class TreeSource:
         lr, gt = (read_image(p) for p in self.pairs[index])
         said, lr = self._describe(index, rng, gt), lr.reshape(self.frames, -1, *lr.shape[1:])
         y, x, h, w = (said[k] for k in ('top', 'left', 'height', 'width'))
-        lr, gt = lr[:, y:y + h, x:x + w], gt[scale*y:scale*(y + h), scale*x:scale*(x + w)]
+        lr, gt = lr[:, y:y + h, x:x + w], gt[SCALE*y:SCALE*(y + h), SCALE*x:SCALE*(x + w)]
         return as_pair(flipped(lr, said['flip'])[::-1 if said['backwards'] else 1], flipped(gt, said['flip']))
 
 # %% ../../nbs/vsr/03_data.ipynb #6e8163a4
 def shifts(
     frames: int,      # odd
+    scale: int = SCALE,
 ) -> np.ndarray:      # (frames,) truth pixels
-    "How far each frame of a validation sample is moved: 3 x [..., -1, -.5, 0, .5, 1, ...]."
+    "How far each frame of a validation sample is moved: scale x [..., -1, -.5, 0, .5, 1, ...]."
     return scale*.5*(np.arange(frames) - frames//2)
 
 @lru_cache(16)
@@ -97,13 +98,14 @@ def moved_pair(
     i: int | None,        # its frame; None: of a picture
     frames: int,
     degradation: str,
+    scale: int = SCALE,
 ) -> tuple[Tensor, Tensor]:
     "A truth and its low resolution, moved before it is made small."
     gt = read_image(origin) if i is None else origin[i]
     h, w = (s//scale*scale for s in gt.shape[:2])
     if not h or not w: raise DataError(f'{origin}: {gt.shape[1]}x{gt.shape[0]} pixels are too few.')
     gt = np.ascontiguousarray(gt[:h, :w])
-    return as_pair(DEGRADATIONS[degradation](np.stack([moved(gt, d) for d in shifts(frames)]), scale), gt)
+    return as_pair(DEGRADATIONS[degradation](np.stack([moved(gt, d) for d in shifts(frames, scale)]), scale), gt)
 
 # %% ../../nbs/vsr/03_data.ipynb #21099d72
 class ValidationSource:
@@ -115,15 +117,16 @@ class ValidationSource:
         degradation: str = 'bicubic',  # as in training
         windows: int = 3,              # real windows a clip
         kinds: tuple[str, ...] = ('motion', 'shift'),
+        scale: int = SCALE,
     ):
         check_frames(frames)
         choose('degradation', degradation, DEGRADATIONS)
-        made = dict(frames=frames, degradation=degradation)
+        made = dict(frames=frames, degradation=degradation, scale=scale)
         motion, shift = [], [(p.stem, 'shift', partial(moved_pair, p, None, **made)) for p in pictures]
         self.entries, self.clips = [], list(clips)
         for c in clips:
             k, middles = len(c)//2, frames//2 + uniform_frames(len(c) - frames + 1, windows)
-            motion = [(f'{c.name} {i}', 'motion', partial(whole_pair, c, c.around(i, frames), degradation))
+            motion = [(f'{c.name} {i}', 'motion', partial(whole_pair, c, c.around(i, frames), degradation, scale))
                       for i in (middles if windows > 1 else [k])]
             self.entries += [*motion, (f'{c.name} {k} moved', 'shift', partial(moved_pair, c, k, **made))]
         self.entries = [e for e in (*self.entries, *shift) if e[1] in kinds]
@@ -143,7 +146,7 @@ class ValidationSource:
         return [k for _, k, _ in self.entries]
 
     def item(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, Tensor]:
-        "lr (t, 3, h, w), gt (3, 3h, 3w) uint8; nothing is random."
+        "lr (t, 3, h, w), gt (3, scale*h, scale*w) uint8; nothing is random."
         return self.entries[index][2]()
 
 # %% ../../nbs/vsr/03_data.ipynb #ba81c5a6
@@ -170,6 +173,12 @@ def learn_of(files: Files, category: str) -> Path | None:
     home = files.root/CATEGORIES[category]/'Learn' if files else None
     return home if home and home.is_dir() else None
 
+def _learn_at(files: Files, category: str, scale: int) -> Path | None:
+    learn = learn_of(files, category)
+    if learn and scale != SCALE: raise DataError(
+        f'{files.root}: a dataset tree has low resolution of scale {SCALE}, not {scale}. Give the videos themselves.')
+    return learn
+
 # %% ../../nbs/vsr/03_data.ipynb #4218ee94
 def sources(
     files: Files,                   # of `list_data`
@@ -183,21 +192,22 @@ def sources(
     hold_out: float = .1,           # share of each video's end that is kept for validation
     folder: Path | str | None = None,  # the frames cache, see `cache_folder`
     bad_files: str = 'stop',        # stop | skip, see `all_good`
+    scale: int = SCALE,             # truth pixels along a low-resolution one, 2, 3 or 4; a tree has 3
 ) -> dict[str, ClipSource | TreeSource]: # by bucket: a format of the tree, or 'clips'
     "What a run trains on, in the order of the files."
     check_frames(frames)
     choose('degradation', degradation, DEGRADATIONS)
     for name in formats or (): choose('format', name, FORMATS)
-    learn = learn_of(files, category)
+    learn = _learn_at(files, category, scale)
     if formats and not learn: raise DataError(
         f'formats={[*formats]} are of a dataset tree, and {files.root or "the built-in data"} is none. '
         'Leave formats out.')
     if not learn:
         longer = 3*frames  # more middles
-        files = usable(files, partial(fits, frames=frames, crop=crop), partial(check_clip, frames=frames), bad_files,
-                       folder)
+        files = usable(files, partial(fits, frames=frames, crop=crop, scale=scale), partial(check_clip, frames=frames),
+                       bad_files, folder)
         clips = train_clips(files, frames, max_frames, hold_out, longer, scale, halved, folder, bad_files)
-        return dict(clips=ClipSource(clips, frames, crop, degradation, stills))
+        return dict(clips=ClipSource(clips, frames, crop, degradation, stills, scale=scale))
     names = formats or [n for n, f in FORMATS.items() if pictures_in(learn/f.folder/'GT')]
     if not names: raise DataError(f'{learn}: no format has images in it. Make some with prepare().')
     number = {p: i for i, p in enumerate(files.train)}
@@ -218,14 +228,15 @@ def validation(
     kinds: tuple[str, ...] = ('motion', 'shift'),  # a tree has 'shift' alone
     bad_files: str = 'stop',
     crop: int = 0,                      # of the samples that are trained on
+    scale: int = SCALE,
 ) -> ValidationSource:
     "What a run is judged by, never trained on."
     check_frames(frames)
-    learn = learn_of(files, category)
-    rest = dict(frames=frames, degradation=degradation, windows=windows)
+    learn = _learn_at(files, category, scale)
+    rest = dict(frames=frames, degradation=degradation, windows=windows, scale=scale)
     if not learn:
-        files = usable(files, partial(fits, frames=frames, crop=crop), partial(check_clip, frames=frames), bad_files,
-                       folder)
+        files = usable(files, partial(fits, frames=frames, crop=crop, scale=scale), partial(check_clip, frames=frames),
+                       bad_files, folder)
         clips = valid_clips(files, frames, windows, 0, hold_out, scale, halved, folder, bad_files)
         return ValidationSource([], clips, **rest, kinds=kinds)
     pictures = list(pictures_in(learn/'Val'/'GT').values())

@@ -54,17 +54,16 @@ class Propagation(nn.Module):
 # %% ../../nbs/vsr/06_model.ipynb #397feec1
 class VSR(nn.Module):
     "Centre frame of `t` low-resolution ones, `scale` times larger; exactly bicubic until it is trained."
-    scale = 3
-
     def __init__(self,
         channels: int,
         blocks: int,                 # of the trunk
         way_blocks: int = 0,         # of each way of the propagation; 0: there is none
         splat: bool = True,
         checkpointing: bool = False,
+        scale: int = 3,
     ):
         super().__init__()
-        self.checkpointing = checkpointing
+        self.checkpointing, self.scale = checkpointing, scale
         self.splat = Splat(self.scale) if splat else None
         self.head = nn.Conv2d(3 + (self.splat.channels if splat else 0), channels, 3, padding=1)
         self.propagation = Propagation(channels, way_blocks, self.run) if way_blocks else None
@@ -117,7 +116,7 @@ def align(self: VSR,
 def forward(self: VSR,
     lr: Tensor,                  # (b, t, 3, h, w) RGB, uint8 or float in [0, 1], t odd
     flow: Tensor | None = None,  # (b, t-1, 2, h, w) if already known, as `flow(lr)` gives it
-) -> Tensor: # (b, 3, 3h, 3w) float32, unclamped
+) -> Tensor: # (b, 3, scale*h, scale*w) float32, unclamped
     "The middle frame, enlarged."
     x, given, flow = self.align(lr, flow)
     state = F.leaky_relu(self.head(given.contiguous(memory_format=torch.channels_last)), .1)
@@ -146,6 +145,7 @@ def vsr_model(
     base_channels: int | None = None,  # 24 to 256; None: the size's
     num_blocks: int | None = None,     # 3 to 48: of the trunk, and of each way of a propagation; None: the size's
     checkpointing: bool = False,       # compute activations twice, store them once
+    scale: int = 3,                    # 2, 3 or 4: how many times larger
 ) -> VSR:
     "A video super-resolution model, untrained: its output is the bicubic enlargement."
     channels, blocks, way = SIZES[_known(design, DESIGNS, 'design'), _known(size, ('nano', 'small', 'full'), 'size')]
@@ -155,4 +155,5 @@ def vsr_model(
     for name, n, lo, hi in (('base_channels', base_channels, 24, 256), ('num_blocks', num_blocks, 3, 48)):
         if n is not None and not lo <= n <= hi: raise ValueError(f'{name} {n}: {lo} to {hi} expected.')
     blocks, way = num_blocks or blocks, way and (num_blocks or way)
-    return VSR(base_channels or channels, blocks, way, splat=design != 'propagation', checkpointing=checkpointing)
+    if scale not in (2, 3, 4): raise ValueError(f'scale {scale}: 2, 3 or 4 expected.')
+    return VSR(base_channels or channels, blocks, way, design != 'propagation', checkpointing, scale)

@@ -14,7 +14,7 @@ import numpy as np
 from ..media.frames import uniform_frames
 from ..media.video import MediaError, Video, find_videos, iter_frames, probe, write_image
 from ..media.clips import held_out, tell_cut
-from .formats import CATEGORIES, DEGRADATIONS, FORMATS, DataError, Format, check_frames, choose, scale
+from .formats import CATEGORIES, DEGRADATIONS, FORMATS, DataError, Format, check_frames, choose, SCALE
 
 # %% ../../nbs/vsr/09_prepare.ipynb #0ac02c1d
 def _cover(video: Video, f: Format) -> tuple[int, int]:
@@ -60,8 +60,8 @@ def _write_sample(window: np.ndarray, targets: dict[Path, int], name: str, degra
     gt = np.ascontiguousarray(window[:, y:y + f.height, x:x + f.width])
     for path, n in targets.items():
         middle = gt[t//2 - n//2:t//2 + n//2 + 1]
-        low = () if path.parent.name == 'GT' else DEGRADATIONS[degradation](middle, scale)
-        write_image(path, middle[0] if path.parent.name == 'GT' else low.reshape(-1, f.width//scale, 3))
+        low = () if path.parent.name == 'GT' else DEGRADATIONS[degradation](middle, SCALE)
+        write_image(path, middle[0] if path.parent.name == 'GT' else low.reshape(-1, f.width//SCALE, 3))
 
 # %% ../../nbs/vsr/09_prepare.ipynb #d7d607a0
 def _videos_apart(videos: Any) -> list[Path]:

@@ -16,10 +16,10 @@ from torch import Tensor
 from ..media.clips import Clip, check_clip
 from ..media.video import Video
 from .degrade import blocks, cubic_taps, draw_real, gauss_taps, real_down
-from .formats import DEGRADATIONS, DataError, check_frames, choose, scale
+from .formats import DEGRADATIONS, SCALE, DataError, check_frames, choose
 
 # %% ../../nbs/vsr/02_windows.ipynb #7a48948b
-MARGIN = 2*scale   # truth pixels that a kernel reaches beyond a window: both kernels stay within
+MARGIN = 2   # low-resolution pixels that a kernel reaches beyond a window: both kernels stay within
 
 def _inner(n, s, taps, *args):
     "The taps of `taps` without the first and last two outputs, whose reach leaves the window."
@@ -27,37 +27,40 @@ def _inner(n, s, taps, *args):
     return i[2:-2], w[2:-2]
 
 @lru_cache(32)
-def _products(n: int, degradation: str, phase: int, channels: int = 1) -> list:
+def _products(n: int, degradation: str, scale: int, phase: int, channels: int = 1) -> list:
     "The kernel along one axis as small matrices: (first, last + 1, (outputs, inputs)), `channels` values a pixel."
     taps = (cubic_taps,) if degradation == 'bicubic' else (gauss_taps, phase)
     kernel = blocks(_inner, n, scale, *taps, size=8)
     return [(a*channels, b*channels, np.kron(m, np.eye(channels))) for a, b, m in kernel]
 
 def degrade_windows(
-    x: np.ndarray,           # (t, H + 12, W + 12, 3) uint8: the windows and what is around them
+    x: np.ndarray,           # (t, H + 4*scale, W + 4*scale, 3) uint8: the windows and what is around them
     degradation: str,        # bicubic | blur
-    phase: tuple[int, int] = (0, 0),  # first pixel the blur samples, down and across; 2 where a flip will follow
-) -> np.ndarray:             # (t, H/3, W/3, 3) uint8
+    scale: int = SCALE,
+    flips: tuple[int, int] = (0, 0),  # 1 where a flip will follow, down and across: the blur then samples from the end
+) -> np.ndarray:             # (t, H/scale, W/scale, 3) uint8
     "The low resolution of `t` windows, as if the whole frames had been degraded."
     t, n, m, c = x.shape
     x = x.reshape(t, n, m * c).astype(np.float64)
-    y = np.concatenate([k @ x[:, a:b] for a, b, k in _products(n, degradation, phase[0])], 1)
-    y = np.concatenate([y[..., a:b] @ k.T for a, b, k in _products(m, degradation, phase[1], c)], 2)
+    y = np.concatenate([k @ x[:, a:b] for a, b, k in _products(n, degradation, scale, flips[0]*(scale - 1))], 1)
+    y = np.concatenate([y[..., a:b] @ k.T for a, b, k in _products(m, degradation, scale, flips[1]*(scale - 1), c)], 2)
     return np.floor(y + .5).clip(0, 255).astype(np.uint8).reshape(*y.shape[:2], -1, c)
 
 # %% ../../nbs/vsr/02_windows.ipynb #ae68436d
-FASTEST = 6.   # truth pixels a frame of a steady drift
-SHAKE = 9.     # truth pixels to either side of a shaken hand
+FASTEST = 2.   # low-resolution pixels a frame of a steady drift
+SHAKE = 3.     # low-resolution pixels to either side of a shaken hand
 CUT = 40       # mean difference of neighbouring frames in 0..255 from which it is another shot
 
 def pan(
     rng: np.random.Generator,
     t: int,                       # frames
     reach: Sequence[int],         # (2,) truth pixels that may be moved at most, down and across
+    scale: int = SCALE,
 ) -> np.ndarray:                  # (t, 2) int, the middle one 0, 0
     "Half of the time a steady drift with a tremble, half of it a shaken hand; in whole pixels."
-    drift = rng.uniform(-FASTEST, FASTEST, 2)*(np.arange(t)[:, None] - t//2) + rng.normal(0, .7, (t, 2))
-    move = np.rint(drift if rng.random() < .5 else rng.uniform(-SHAKE, SHAKE, (t, 2))).astype(int)
+    fast, wide = FASTEST*scale, SHAKE*scale
+    drift = rng.uniform(-fast, fast, 2)*(np.arange(t)[:, None] - t//2) + rng.normal(0, .7, (t, 2))
+    move = np.rint(drift if rng.random() < .5 else rng.uniform(-wide, wide, (t, 2))).astype(int)
     move -= move[t//2]
     return move.clip(-np.asarray(reach), reach)
 
@@ -66,10 +69,11 @@ def window_of(
     frame: np.ndarray,  # (H, W, 3) uint8
     y: int, x: int,     # where the window begins
     size: int,          # pixels a side
-) -> np.ndarray:        # (size + 12, size + 12, 3)
+    margin: int,        # pixels around it
+) -> np.ndarray:        # (size + 2*margin, size + 2*margin, 3)
     "A window and what is around it; beyond the frame it is mirrored, as the kernels do."
-    h, w, n = *frame.shape[:2], size + 2*MARGIN
-    a, b = y - MARGIN, x - MARGIN
+    h, w, n = *frame.shape[:2], size + 2*margin
+    a, b = y - margin, x - margin
     cut = frame[max(a, 0):a + n, max(b, 0):b + n]
     if cut.shape[:2] == (n, n): return cut
     beyond = (max(-a, 0), max(a + n - h, 0)), (max(-b, 0), max(b + n - w, 0)), (0, 0)
@@ -107,26 +111,28 @@ def cut_windows(
     which: Sequence[int],   # (t,) its frames
     places: np.ndarray,     # (t, 2) y, x
     size: int,              # truth pixels of a side
-) -> np.ndarray:            # (t, size + 12, size + 12, 3) uint8
+    margin: int,            # and around
+) -> np.ndarray:            # (t, size + 2*margin, size + 2*margin, 3) uint8
     "A window of each frame."
-    top = max(int(places[:, 0].min()) - MARGIN, 0)          # no more is read than the rows that are needed
-    bottom = int(places[:, 0].max()) + size + MARGIN
+    top = max(int(places[:, 0].min()) - margin, 0)          # no more is read than the rows that are needed
+    bottom = int(places[:, 0].max()) + size + margin
     rows = {j: clip[j, top:bottom] for j in dict.fromkeys(which)}
-    return np.stack([window_of(rows[j], y - top, x, size) for j, (y, x) in zip(which, places.tolist())])
+    return np.stack([window_of(rows[j], y - top, x, size, margin) for j, (y, x) in zip(which, places.tolist())])
 
 def choose_windows(
     clip: Clip, i: int,            # its frame in the middle
     t: int, size: int,             # frames, truth pixels of a side
     stills: float,                 # share of stills
     rng: np.random.Generator,
+    scale: int = SCALE,
 ) -> tuple[list[int], np.ndarray]: # (t,) its frames, and (t, 2) where their windows begin
     "The same place in `t` neighbours, or `t` places in one still."
     room = np.array([clip.height, clip.width]) - size
-    still, move, tries = rng.random() < stills, pan(rng, t, room//2), rng.random((3, 2))
+    still, move, tries = rng.random() < stills, pan(rng, t, room//2, scale), rng.random((3, 2))
     if not still:
         which = clip.around(i, t).tolist()
         places = best_place(clip[which[t//2]], (tries*(room + 1)).astype(int), size)[None].repeat(t, 0)
-        if _steps(cut_windows(clip, which, places, size)).max() < CUT: return which, places
+        if _steps(cut_windows(clip, which, places, size, MARGIN*scale)).max() < CUT: return which, places
     low, high = -move.min(0), room - move.max(0)                                  # the pan stays inside the frame
     return [i]*t, best_place(clip[i], low + (tries*(high - low + 1)).astype(int), size) + move
 
@@ -139,6 +145,7 @@ def fits(
     video: Video,
     frames: int,  # low-resolution frames a sample
     crop: int,    # low-resolution pixels; 0: whole frames
+    scale: int = SCALE,
 ) -> Video:
     "The same, if samples can be cut from it."
     check_clip(video, frames)
@@ -152,6 +159,7 @@ def check_crops(
     clips: Sequence[Clip],
     frames: int,  # low-resolution frames a sample
     crop: int,    # low-resolution pixels; 0: whole frames
+    scale: int = SCALE,
 ) -> None:
     "Refuse clips that cannot give a sample."
     if not clips:
@@ -179,6 +187,7 @@ def whole_pair(
     clip: Clip,
     which: Sequence[int],  # frames
     degradation: str,
+    scale: int = SCALE,
     *how: Any,             # of `draw_real`
 ) -> tuple[Tensor, Tensor]:
     "Whole frames and the truth of the middle one."
@@ -195,12 +204,13 @@ class ClipSource:
         degradation: str = 'bicubic',   # bicubic (BI), blur (BD) or real, see `DEGRADATIONS`
         stills: float = .85,            # share of stills with a synthetic pan, 0 to 1
         augment: bool = True,           # flips, transposes, backwards
+        scale: int = SCALE,
     ):
         check_frames(frames)
         choose('degradation', degradation, DEGRADATIONS)
-        check_crops(clips, frames, crop)
+        check_crops(clips, frames, crop, scale)
         self.clips, self.frames, self.crop, self.degradation = list(clips), frames, crop, degradation
-        self.stills, self.augment = stills, augment
+        self.stills, self.augment, self.scale = stills, augment, scale
         self.ends = np.cumsum([len(c) for c in clips])
 
     def __len__(self): return int(self.ends[-1])
@@ -217,11 +227,11 @@ def describe(self: ClipSource,
     rng: np.random.Generator,  # decides everything else
 ) -> dict[str, Any]:           # plain numbers and lists of them
     "What an item is made of: frames of the file, a window in each (truth pixels), how they are flipped and spoilt."
-    (clip, i), t, size, how, order = self.at(index), self.frames, self.crop*scale, 0, 1
+    (clip, i), t, size, how, order = self.at(index), self.frames, self.crop*self.scale, 0, 1
     which, places = clip.around(i, t), np.zeros((t, 2), int)
-    if size: which, places = choose_windows(clip, i, t, size, self.stills, rng)
+    if size: which, places = choose_windows(clip, i, t, size, self.stills, rng, self.scale)
     if size and self.augment: how, order = int(rng.integers(8)), int(rng.choice([1, -1]))
-    spoilt = dict(degraded=draw_real(rng, scale)) if self.degradation == 'real' else {}
+    spoilt = dict(degraded=draw_real(rng, self.scale)) if self.degradation == 'real' else {}
     return dict(file=clip.name, frames=clip.numbers(which), top=places[:, 0].tolist(), left=places[:, 1].tolist(),
                 height=size or clip.height, width=size or clip.width, flip=how, backwards=order < 0) | spoilt
 
@@ -229,18 +239,18 @@ def describe(self: ClipSource,
 def item(self: ClipSource,
     index: int,                  # this and the next as in `describe`
     rng: np.random.Generator,
-) -> tuple[Tensor, Tensor]:      # lr (t, 3, h, w), gt (3, 3h, 3w) uint8
+) -> tuple[Tensor, Tensor]:      # lr (t, 3, h, w), gt (3, scale*h, scale*w) uint8
     "One training pair, a pure function of its arguments."
     (clip, _), said = self.at(index), self.describe(index, rng)
     which, how, real = clip.places(said['frames']), said['flip'], said.get('degraded')
-    if not self.crop: return whole_pair(clip, which, self.degradation, *([real] if real else []))
-    x = cut_windows(clip, which, np.transpose([said['top'], said['left']]), said['height'])  # (t, H+12, W+12, 3)
+    if not self.crop: return whole_pair(clip, which, self.degradation, self.scale, *([real] if real else []))
+    margin = MARGIN*self.scale
+    x = cut_windows(clip, which, np.transpose([said['top'], said['left']]), said['height'], margin)
     if said['backwards']: x = x[::-1]
-    lr = _spoilt(flipped(x, how), real) if real else flipped(
-        degrade_windows(x, self.degradation, (how << 1 & 2, how & 2)), how)
-    return as_pair(lr, flipped(x[len(x)//2, MARGIN:-MARGIN, MARGIN:-MARGIN], how))
+    lr = _spoilt(flipped(x, how), self.scale, real) if real else flipped(
+        degrade_windows(x, self.degradation, self.scale, (how & 1, how >> 1 & 1)), how)
+    return as_pair(lr, flipped(x[len(x)//2, margin:-margin, margin:-margin], how))
 
-def _spoilt(x: np.ndarray, how: Mapping[str, Any]) -> np.ndarray:
+def _spoilt(x: np.ndarray, scale: int, how: Mapping[str, Any]) -> np.ndarray:
     "The low resolution of windows, without what is around them."
-    beyond = MARGIN//scale
-    return real_down(np.ascontiguousarray(x), scale, how)[:, beyond:-beyond, beyond:-beyond]
+    return real_down(np.ascontiguousarray(x), scale, how)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
