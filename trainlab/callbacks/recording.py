@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 import torch
-from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastcore.basics import patch
 from ..engine.device import memory
+from ..engine.events import Listener
 from ..engine.loader import batch_sum
 from ..engine.scores import Scores
 from ..run.folder import Run, rows_of
@@ -76,7 +76,7 @@ def curves(
     return Summary(value=[Summary.Value(tag=k, simple_value=v) for k, v in found.items()])
 
 # %% ../../nbs/callbacks/03_recording.ipynb #eda72618
-class Recording(Callback):
+class Recording(Listener):
     "Writes metrics.jsonl and TensorBoard, and shows the view."
     run_after, run_valid = (Scores,), False
     def __init__(self,

@@ -71,7 +71,10 @@ class StepLearner(EventLearner):
 
 # %% ../../nbs/engine/08_learner.ipynb #74b8c546
 @patch
-def _set_device(self: StepLearner, b): return to_device(b, next(self.model.parameters()).device)
+def _set_device(self: StepLearner, b):
+    device = next(self.model.parameters()).device
+    there = all(isinstance(x, Tensor) and x.device == device for x in b)
+    return b if there else to_device(b, device)
 
 # %% ../../nbs/engine/08_learner.ipynb #ab3e1075
 @patch
