@@ -12,15 +12,15 @@ from fnmatch import fnmatchcase
 from statistics import median
 from typing import Any
 import torch
-from fastai.callback.core import Callback
 from fastcore.basics import patch
 from torch import Tensor
 from .phases import Phases
+from ..engine.events import Listener
 from ..run.folder import RunError
 from ..run.panel import say
 
 # %% ../../nbs/callbacks/10_audit.ipynb #799bf37d
-class Trends(Callback):
+class Trends(Listener):
     "Tells, once each, of a loss that rises, of one that is dead, and of steps that have become slow."
     run_valid = False
     def __init__(self,
@@ -96,7 +96,7 @@ def checksum(x: Tensor) -> Tensor: # int64
     x = torch.view_as_real(x.detach()) if x.is_complex() else x.detach()
     return x.view(kinds[x.element_size()]).sum(dtype=torch.int64)
 
-class Audit(Callback):
+class Audit(Listener):
     "Looks, as a phase begins, whether what shall train gets gradients and what is frozen stays as it is."
     run_after, run_valid = (Phases,), False
     def __init__(self,

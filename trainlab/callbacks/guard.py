@@ -10,11 +10,12 @@ import json, math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
-from fastai.callback.core import CancelBatchException, CancelEpochException, Callback
+from fastai.callback.core import CancelBatchException, CancelEpochException
 from fastcore.basics import patch
 from torch import Tensor, nn
 from .phases import Phases
 from .recording import Recording
+from ..engine.events import Listener
 from ..engine.loader import named
 from ..engine.plan import Step
 from ..run.checkpoint import read_checkpoint
@@ -34,7 +35,7 @@ def not_finite(
 ADVICE = ('Lower lr, or lengthen warmup; set clip (1 is usual); take precision=bf16 or fp32; look at the samples: '
           'learn.show_batch({step}) draws those of the step.')
 
-class Guard(Callback):
+class Guard(Listener):
     "Leaves out steps that are not finite, and keeps a state that is not finite from being saved."
     run_after, run_valid = (Phases, Recording), False
     def __init__(self,

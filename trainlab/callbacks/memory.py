@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 import torch
-from fastai.callback.core import Callback
 from fastcore.basics import patch
 from torch import nn
 from .familiar import RunLearner
+from ..engine.events import Listener
 from ..engine.learner import SeekableLearner
 from ..engine.plan import Bucket, Plan
 from ..run.folder import RunError
@@ -59,7 +59,7 @@ def found_of(
     return sorted((int(since), str(phase), str(bucket), max(1, int(n))) for since, phase, bucket, n in kept)
 
 # %% ../../nbs/callbacks/11_memory.ipynb #30db30c3
-class Smaller(Callback):
+class Smaller(Listener):
     "Takes the same batch in smaller micro-batches from the step on at which memory ran out."
     run_valid = False
     def __init__(self):

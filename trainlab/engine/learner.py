@@ -16,6 +16,7 @@ from fastai.callback.core import (Callback, CancelBackwardException, CancelEpoch
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
+from fastai.torch_core import to_device
 from fastcore.basics import patch
 from torch import Tensor, nn
 from .control import Control
@@ -67,6 +68,13 @@ class StepLearner(EventLearner):
         self.step_loss = loss.detach() if first else self.step_loss + loss.detach()
         self.step_terms = {k: (0. if first else self.step_terms[k]) + v*share for k, v in self.terms.items()}
         self.scaler.scale(loss).backward()
+
+# %% ../../nbs/engine/08_learner.ipynb #855d5649
+@patch
+def _set_device(self: StepLearner, b):
+    device = next(self.model.parameters()).device
+    there = all(isinstance(x, Tensor) and x.device == device for x in b)
+    return b if there else to_device(b, device)
 
 # %% ../../nbs/engine/08_learner.ipynb #ab3e1075
 @patch

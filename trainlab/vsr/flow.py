@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from ..nn.blocks import gaussian, separable, slope, warp
+from ..nn.blocks import gaussian, horizontal, separable, slope, vertical, warp
 
 # %% ../../nbs/vsr/04_flow.ipynb #717d1762
 @contextmanager
@@ -32,7 +32,7 @@ def normal_matrix(
     ridge: float,    # on the diagonal
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]: # (b, 1, h, w) each
     "Slopes down and right, and the inverse (yy, xy, xx) of their windowed products."
-    gy, gx = slope(centre.shape[-2], centre.device) @ centre, centre @ slope(centre.shape[-1], centre.device).T
+    gy, gx = vertical(centre, slope), horizontal(centre, slope)
     yy, xy, xx = separable(torch.stack([gy*gy, gy*gx, gx*gx]), gaussian, window)
     yy, xx = yy + ridge, xx + ridge
     det = yy*xx - xy*xy
