@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np, torch
 from fastcore.basics import patch
 from torch import Tensor
-from .augment import at_length, changed, cut, draw_changes, made, placed
+from .augment import at_length, begins, changed, cut, draw_changes, made
 from ..engine.phases import PhaseConfig
 from ..engine.plan import fold
 from ..media.audio import cached_audio, probe_audio, read_audio, with_channels
@@ -194,7 +194,7 @@ def describe(self: SoundSource,
     if 'mixed' in changes: changes['mixed'] = self._mixed(**changes['mixed'])
     length = max(1, round(self.samples*changes.get('speed', 1)))
     file = f'made: {changes["made"]}' if 'made' in changes else r.name
-    return dict(file=file, start=placed(r.samples.shape[1], length, rng),
+    return dict(file=file, start=begins(r.samples.shape[1], length, rng),
                 samples=length, rate=r.rate, turned=sign < 0, gain=sign*gain(r, self.level)) | changes
 
 @patch
@@ -202,7 +202,7 @@ def _mixed(self: SoundSource, index: int, seed: int, db: float) -> dict[str, Any
     "Which other recording is added, from where on, and how loud."
     index %= len(self)
     r = self.at(index)
-    start = placed(r.samples.shape[1], self.samples, np.random.default_rng(seed))
+    start = begins(r.samples.shape[1], self.samples, np.random.default_rng(seed))
     return dict(index=index, file=r.name, start=start, gain=gain(r, self.level)*10**(db/20))
 
 # %% ../../nbs/audio_vae/01_data.ipynb #2bf20aa6
