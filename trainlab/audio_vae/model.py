@@ -167,7 +167,7 @@ def encode(self: AudioVAE,
     if self.training or not self.config.checked_seconds: return Posterior(mean, logvar)
     linear = harmful(self, x.float(), c, mean)
     mean = mark(torch.where(linear, self.components@c/self.std, mean), linear)
-    return Posterior(mean, torch.where(linear, -10., logvar.float()))
+    return Posterior(mean, torch.where(linear, -10., logvar.float()), linear)
 
 @patch
 def decode(self: AudioVAE,

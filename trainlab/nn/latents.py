@@ -17,7 +17,8 @@ class Posterior:
     def __init__(self,
         mean: Tensor,    # (b, c, ...)
         logvar: Tensor,  # the same shape, or one that broadcasts to it
-    ): self.mean, self.logvar = mean, logvar.float().clamp(-30, 20).expand_as(mean)
+        marked: Tensor | None = None, # (b, 1, ...) bool: places that are no draw; statistics leave them out
+    ): self.mean, self.logvar, self.marked = mean, logvar.float().clamp(-30, 20).expand_as(mean), marked
 
     def sample(self) -> Tensor:
         "A draw, by the global generator."
@@ -73,8 +74,10 @@ class LatentStatistics:
     def __init__(self): self.count, self.sum, self.square, self.divergence = 0, 0., 0., 0.
 
     def add(self, p: Posterior) -> None:
-        "Count these in."
+        "Count these in, but for marked places, unless there are no others."
         mean, kl = (x.detach().cpu().double().movedim(1, 0).flatten(1) for x in (p.mean, p.kl()))
+        plain = torch.ones(mean.shape[1], dtype=torch.bool) if p.marked is None else ~p.marked.cpu().flatten()
+        if plain.any(): mean, kl = mean[:, plain], kl[:, plain]
         self.count += mean.shape[1]
         self.sum, self.square = self.sum + mean.sum(1), self.square + mean.square().sum(1)
         self.divergence = self.divergence + kl.sum(1)
