@@ -19,9 +19,10 @@ STRIP = 10_000  # pixels a strip on a CPU, 15 rows of 640: 5,000 to 20,000 take 
 def strips(
     x: Tensor,  # (b, ..., h, w)
 ) -> list[tuple[int, int]]: # first row, and the one after the last
-    "The rows of `x` in strips; one on a device, which many small kernels slow."
+    "The rows of `x` in strips; one on a device, which many small kernels slow, and for an export."
     h, w = x.shape[-2:]
-    rows = max(1, STRIP//(len(x)*w)) if x.device.type == 'cpu' else h
+    small = x.device.type == 'cpu' and not torch.compiler.is_exporting()
+    rows = max(1, STRIP//(len(x)*w)) if small else h
     return [(top, min(top + rows, h)) for top in range(0, h, rows)]
 
 def in_strips(
