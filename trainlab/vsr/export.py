@@ -6,7 +6,7 @@
 __all__ = ['TOOLS', 'LIMIT', 'drifting', 'to_onnx']
 
 # %% ../../nbs/vsr/10_export.ipynb #e132719b
-import os, warnings
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, torch
