@@ -1,4 +1,4 @@
-"A hundred kinds of sound, most of them unlike any that a model was trained on; and what a model loses on them."
+"A hundred kinds of sound, made and recorded, loud and soft, at any rate; and what a model loses on them."
 import numpy as np, torch
 from trainlab.audio_vae.augment import KINDS, made
 from trainlab.audio_vae.model import AudioVAE

@@ -53,7 +53,8 @@ def list_sounds(
 ) -> Files:
     "The sounds there are to train on, and those held out whole."
     files = list_files(data, find_sounds, valid, 'sound')
-    return files if files.valid or len(files.train) < 2 else with_share(files, hold_out, seed)
+    if files.valid: return files
+    return with_share(files, hold_out, seed) if len(files.train) > 1 else replace(files, drawn=True)
 
 def with_share(
     files: Files,

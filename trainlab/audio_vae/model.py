@@ -187,7 +187,7 @@ def terms(self: AudioVAE, y: Tensor, x: Tensor, posterior: Posterior) -> dict[st
     scales, k = SCALES, self.config.spectral_scales
     if self.training and k: scales = tuple(SCALES[i] for i in torch.randperm(len(SCALES))[:k])
     error = (y - x.float()).square().mean()/self.config.level**2
-    return dict(reconstruction=error, kl=posterior.kl().mean(), spectral=spectral_loss(y, x, scales))
+    return dict(reconstruction=error, kl=posterior.mean_kl(), spectral=spectral_loss(y, x, scales))
 
 @patch
 def forward(self: AudioVAE,

@@ -47,13 +47,14 @@ class Config(TrainConfig, defaults=dict(name='audio_vae', steps=700, batch_size=
     seconds: float = setting(.256, 'length of a training segment', gt=0)
     level: float = setting(.05, 'loudness (root mean square, full scale 1) of every file in training; 0: as it is',
                            ge=0, le=1)
-    augment: float = setting(1., 'how often segments are changed: 0 (never) to 1', ge=0, le=1)
+    augment: float = setting(1., 'how often segments are changed: 0 (never) to 1', before=0., ge=0, le=1)
     size: str = setting('nano', 'nano | small | base', 'model')
     frame: int = setting(0, 'samples between frames of the transform; 0: as the size has it', 'model', ge=0)
     stack: int = setting(0, 'frames of the transform in a latent frame; 0: as the size has it', 'model', ge=0)
     latent_channels: int = setting(0, 'numbers in a latent frame; 0: as the size has it', 'model', ge=0)
     width: int = setting(0, 'channels of the nets; 0: as the size has it', 'model', ge=0)
-    checked_seconds: float = setting(1., 'none as long is worse than by the linear codec; 0: unchecked', 'model', ge=0)
+    checked_seconds: float = setting(1., 'none as long is worse than by the linear codec; 0: unchecked', 'model',
+                                     before=0., ge=0)
     optimizer: Literal['muon', 'adamw'] = setting(
         'muon', 'muon (AdamW beside it for all but the inner matrices) | adamw', 'training')
     kl_weight: float = setting(1e-6, 'of the KL term: nats, mean over latent numbers', 'objective', ge=0)

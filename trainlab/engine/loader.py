@@ -166,10 +166,10 @@ def one_batch(self: Loader, step: int = 0) -> tuple[Tensor, ...]:
     return _moved(self.dataset[planned.bucket.name, planned.micro[0]].batch, self.device)
 
 @patch
-def show_batch(self: Loader, step: int = 0, **kw: Any) -> Any:
-    "A picture of what `step` trains on."
+def show_batch(self: Loader, step: int = 0, batch: tuple[Tensor, ...] | None = None, **kw: Any) -> Any:
+    "A picture of what `step` trains on, or of a batch that is there."
     if self.show is None: raise TypeError('This loader was not told how to draw its samples. Make it with show=.')
-    return self.show(self.one_batch(step), **kw)
+    return self.show(self.one_batch(step) if batch is None else batch, **kw)
 
 # %% ../../nbs/engine/02_loader.ipynb #3e76a593
 class FixedLoader:

@@ -132,7 +132,7 @@ class Known:
 
     @property
     def file(self) -> Path: # where it is kept
-        return cache_folder()/'index'/f'known-{short_name(str(Path(self.root).resolve()), _ffmpeg(), 1)}'
+        return cache_folder()/'index'/f'known-{short_name(str(Path(self.root).resolve()), _ffmpeg(), 2)}'
 
     @cached_property
     def before(self) -> dict[str, Any]:
@@ -233,6 +233,7 @@ def holds(self: Files, path: Path) -> str:
 def contents(self: Files) -> dict[str, dict[str, str]]:
     "`train` and `valid`, each place -> what the file there holds."
     all_good([*self.train, *self.valid], self.holds)
+    self.known.keep()
     return {part: {self.place(p): self.holds(p) for p in getattr(self, part)} for part in ('train', 'valid')}
 
 @patch

@@ -196,7 +196,10 @@ class ResidualBlock(nn.Module):
         with torch.no_grad(): self.conv2.weight.mul_(.3)
         for conv in (self.conv1, self.conv2): nn.init.zeros_(conv.bias)
 
-    def forward(self, x: Tensor) -> Tensor: return self.conv2(F.relu_(self.conv1(x))).add_(x)
+    def forward(self, x: Tensor) -> Tensor:
+        trains = torch.is_grad_enabled()                       # otherwise nobody looks at what is between
+        y = self.conv2(F.relu(self.conv1(x), inplace=not trains))
+        return x + y if trains or y.dtype != x.dtype else y.add_(x)
 
 # %% ../../nbs/nn/02_blocks.ipynb #59ba0890
 class Tail(nn.Sequential):

@@ -32,6 +32,11 @@ class Posterior:
         "KL divergence from the standard normal, nats, of each latent number; the shape of `mean`, float32."
         return .5*(self.mean.float().square() + self.logvar.exp() - 1 - self.logvar)
 
+    def mean_kl(self) -> Tensor:
+        "The mean of it over all that is not marked; 0, if everything is."
+        if self.marked is None: return self.kl().mean()
+        return self.kl().masked_fill(self.marked, 0).sum()/((~self.marked).sum()*self.mean.shape[1]).clamp_min(1)
+
 # %% ../../nbs/nn/03_latents.ipynb #4aa16f39
 class Output(NamedTuple):
     "What a VAE's `forward` returns."
@@ -70,34 +75,40 @@ def pca(
 
 # %% ../../nbs/nn/03_latents.ipynb #fec2850a
 class LatentStatistics:
-    "Collects posteriors, channel by channel."
-    def __init__(self): self.count, self.sum, self.square, self.divergence = 0, 0., 0., 0.
+    "Collects posteriors, channel by channel; marked places only count where there are no others."
+    def __init__(self): self.plain, self.marked = [0, 0., 0., 0.], [0, 0., 0., 0.]
 
     def add(self, p: Posterior) -> None:
-        "Count these in, but for marked places, unless there are no others."
+        "Count these in."
         mean, kl = (x.detach().cpu().double().movedim(1, 0).flatten(1) for x in (p.mean, p.kl()))
-        plain = torch.ones(mean.shape[1], dtype=torch.bool) if p.marked is None else ~p.marked.cpu().flatten()
-        if plain.any(): mean, kl = mean[:, plain], kl[:, plain]
-        self.count += mean.shape[1]
-        self.sum, self.square = self.sum + mean.sum(1), self.square + mean.square().sum(1)
-        self.divergence = self.divergence + kl.sum(1)
+        marked = torch.zeros(mean.shape[1], dtype=torch.bool) if p.marked is None else p.marked.cpu().flatten()
+        for sums, which in ((self.plain, ~marked), (self.marked, marked)):
+            m, k = mean[:, which], kl[:, which]
+            new = m.shape[1], m.sum(1), m.square().sum(1), k.sum(1)
+            sums[:] = [a + b for a, b in zip(sums, new)]
+
+    @property
+    def count(self) -> int: return self._sums[0]
+
+    @property
+    def _sums(self) -> list: return self.plain if self.plain[0] else self.marked
 
     @property
     def kl_per_dim(self) -> Tensor:
         "(c,) nats, mean over places."
-        return self.divergence/self.count
+        return self._sums[3]/self.count
 
     @property
     def active_channels(self) -> int: return int((self.kl_per_dim > .01).sum())
 
     @property
-    def latent_mean(self) -> Tensor: return self.sum/self.count
+    def latent_mean(self) -> Tensor: return self._sums[1]/self.count
 
     @property
-    def latent_std(self) -> Tensor: return (self.square/self.count - self.latent_mean.square()).clamp_min(0).sqrt()
+    def latent_std(self) -> Tensor: return (self._sums[2]/self.count - self.latent_mean.square()).clamp_min(0).sqrt()
 
     @property
     def scaling_factor(self) -> float:
         "1 over the standard deviation of all latents together."
         mean = self.latent_mean.mean()
-        return float((self.square.mean()/self.count - mean.square()).clamp_min(1e-12).rsqrt())
+        return float((self._sums[2].mean()/self.count - mean.square()).clamp_min(1e-12).rsqrt())

@@ -21,7 +21,7 @@ from ..engine.loader import Loader, Made, batch_sum, instead
 from ..engine.plan import Plan, Sample, Step, placed
 from ..engine.state import foreign
 from ..media.files import Files
-from ..run.chapters import Chapter, changed_files, in_force
+from ..run.chapters import Chapter, as_it_was, changed_files, in_force
 from ..run.checkpoint import BadCheckpoint, Checkpoints, read_state
 from ..run.config import configure
 from ..run.folder import Run, RunError, run_at
@@ -58,7 +58,8 @@ class Past:
         "What it was told; the data may have moved since."
         now = run_at(self.home).info.get('config', {})
         there = dict(name=self.home.name, root=str(self.home.parent), data=now.get('data', ''))
-        return configure(self.system.config, self.chapter.config | there, self.home/'run.json')
+        was = as_it_was(self.system.config.model_fields, self.chapter.config)
+        return configure(self.system.config, was | there, self.home/'run.json')
 
     @cached_property
     def files(self) -> Files:
@@ -183,7 +184,7 @@ def batch(self: Moment) -> tuple[Tensor, ...]:
 @patch
 def show(self: Moment) -> Any:
     "A picture of it, as the system draws its batches."
-    return self.past.loader.show_batch(step=self.planned.step)
+    return self.past.loader.show_batch(batch=self.batches[0])
 
 # %% ../../nbs/replay/00_past.ipynb #c026a9cb
 def at(

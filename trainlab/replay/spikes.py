@@ -51,7 +51,7 @@ def _held(home: Path, steps: Iterable[int]) -> Iterator[set[str]]:
     for step in steps:
         there = next((p for p in pasts if p.chapter.step <= step < p.last), None)
         if not there: pasts.append(there := past(home, step))
-        planned = there.loader.plan(step)
+        planned = there.planned(step)
         source = there.loader.sources[planned.bucket.name]
         samples = {s.index: s for micro in planned.micro for s in micro}.values()
         yield {described(source, s.index, s.key).get('file', named(source, s.index)) for s in samples}

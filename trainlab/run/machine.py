@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 # %% ../../nbs/run/03_machine.ipynb #78a4e2eb
-PACKAGES = 'numpy', 'fastai', 'av', 'pillow', 'soxr', 'soundfile', 'peft', 'diffusers', 'transformers'
+PACKAGES = 'numpy', 'scipy', 'fastai', 'av', 'pillow', 'soxr', 'soundfile', 'peft', 'diffusers', 'transformers'
 
 def processor() -> dict[str, str]:
     "The kind of processor, and which of its instructions are used."

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from fastcore.basics import patch
 from .. import __version__
-from .chapters import (Chapter, changed_files, changed_settings, differences, in_force, left_out, packed,
-                                   read_told, refusal, said, turn_of, unpacked)
+from .chapters import (Chapter, changed_files, changed_settings, differences, in_force, in_full, left_out,
+                                   packed, read_told, refusal, said, turn_of, unpacked)
 from .checkpoint import BadCheckpoint, Checkpoints, read_state, replaced, verify, write_text
 from .config import BadFile, ParameterError
 from .folder import Run, RunError, locked, now, step_of
@@ -135,7 +135,7 @@ def _turned(self: Run, data: dict[str, Any]) -> list[Chapter]:
     turn, had = turn_of(begun[-1], self.config, data), begun[-1].data
     self.judged = changed_files(had, data, 'valid') if 'valid' in had and 'valid' in data else []
     if self.judged: had = had | dict(valid=data['valid'])
-    if not turn: return [*begun[:-1], replace(begun[-1], data=had or data)]
+    if not turn: return [*begun[:-1], replace(begun[-1], data=in_full(had, data) if had else data)]
     if turn.lasting or not (turn.longer or self.config.amend or self._forks(step)):
         raise RunError(refusal(turn, str(self.path), step))
     place = read_state(self.start).get('place') if (self.start/'state.json').exists() else None
@@ -145,6 +145,7 @@ def _turned(self: Run, data: dict[str, Any]) -> list[Chapter]:
     except ParameterError as e: raise RunError(f'{self.path} cannot go on like this: {e}') from None
     before = [c for c in begun if c.step < step]
     lines = turn_of(before[-1], self.config, data).lines if before else turn.lines
+    if turn.longer and 'left' in had: data = data | dict(left=had['left'])
     return [*before, Chapter(step, said(self.config), data, lines, place)] if lines else before
 
 @patch
@@ -160,6 +161,7 @@ def _forks(self: Run, step: int) -> bool:
     "Whether it branches off here, so that another config is what is meant."
     return bool(self.config.fork_from) and self.info.get('forked', {}).get('step') == step
 
+# %% ../../nbs/run/05_starts.ipynb #57b68230
 @patch
 def _settle(self: Run) -> None:
     "Hold the lock until a save under way is on disk."

@@ -201,7 +201,7 @@ def sources(
     learn = _learn_at(files, category, scale)
     if formats and not learn: raise DataError(
         f'formats={[*formats]} are of a dataset tree, and {files.root or "the built-in data"} is none. '
-        'Leave formats out.')
+        'Leave it out, or empty: formats=[].')
     if not learn:
         longer = 3*frames  # more middles
         files = usable(files, partial(fits, frames=frames, crop=crop, scale=scale), partial(check_clip, frames=frames),
@@ -211,7 +211,8 @@ def sources(
     names = formats or [n for n, f in FORMATS.items() if pictures_in(learn/f.folder/'GT')]
     if not names: raise DataError(f'{learn}: no format has images in it. Make some with prepare().')
     number = {p: i for i, p in enumerate(files.train)}
-    pairs = {n: sorted(tree_pairs(learn, n, frames, bad_files), key=lambda pair: number[pair[1]]) for n in names}
+    def known(n): return [pair for pair in tree_pairs(learn, n, frames, bad_files) if pair[1] in number]
+    pairs = {n: sorted(known(n), key=lambda pair: number[pair[1]]) for n in names}
     given = {p for n in names for part in matched(learn, n, frames) for p in part.values()}
     files.using({*files.train} - given | {p for found in pairs.values() for pair in found for p in pair})
     return {n: TreeSource(found, frames, crop) for n, found in pairs.items()}

@@ -141,7 +141,7 @@ def blur_down(
 BLUR = .7       # widest blur of the first round, standard deviation in low-resolution pixels; the second has half
 NOISE = 12.     # strongest noise, grey levels
 QUALITY = 45    # of the worst JPEG, 100 at best
-CRF = 18, 34    # of H.264: constant rate factors from best to worst
+CRF = 18, 33    # of H.264: constant rate factors from best to worst
 
 def _round(rng: np.random.Generator, strength: float, scale: int) -> dict[str, Any]:
     blur = rng.uniform(.1, BLUR*strength*scale, 2).round(3).tolist()
@@ -155,7 +155,7 @@ def draw_real(
 ) -> dict[str, Any]: # plain numbers, as JSON has them
     "How a sample is spoilt: two rounds, how small the first one makes it, and the codec."
     first, second = _round(rng, 1., scale), _round(rng, .5, scale)
-    crf = int(rng.integers(*CRF)) if rng.random() < .5 else 0                  # 0: JPEG once more
+    crf = int(rng.integers(CRF[0], CRF[1] + 1)) if rng.random() < .5 else 0                  # 0: JPEG once more
     return dict(rounds=[first, second], between=round(float(rng.random()), 3), crf=crf, seed=int(rng.integers(1 << 31)))
 
 # %% ../../nbs/vsr/00_degrade.ipynb #a58c743e
@@ -224,12 +224,13 @@ def real_down(
     "A low resolution as real footage has it; a function of its arguments."
     _check(x, scale)
     *lead, h, w, c = x.shape
+    if c != 3: raise ValueError(f'shape {x.shape}: three channels expected, as footage has.')
     how = how or draw_real(np.random.default_rng(zlib.crc32(np.ascontiguousarray(x))), scale)
     rng, y, last = np.random.default_rng(how['seed']), x.reshape(-1, h, w, c), (h//scale, w//scale)
     between = tuple(max(small, round(n/scale**how['between'])) for n, small in zip((h, w), last))
-    for r, size in zip(how['rounds'], (between, last)):
+    for r, size, crf in zip(how['rounds'], (between, last), (0, how['crf'])):
         y = noisy(_resized(blurred(y, r['blur']), size, r['resample']), r['noise'], r['grey'], rng)
-        y = h264(y, how['crf']) if how['crf'] and size is last else jpegs(y, r['quality'])
+        y = h264(y, crf) if crf else jpegs(y, r['quality'])
     return y.reshape(*lead, *last, c)
 
 def _resized(x: np.ndarray, size: tuple[int, int], resample: int) -> np.ndarray:

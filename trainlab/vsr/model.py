@@ -119,7 +119,8 @@ def forward(self: VSR,
 ) -> Tensor: # (b, 3, scale*h, scale*w) float32, unclamped
     "The middle frame, enlarged."
     x, given, flow = self.align(lr, flow)
-    state = F.leaky_relu_(self.head(given.contiguous(memory_format=torch.channels_last)), .1)
+    state = self.head(given.contiguous(memory_format=torch.channels_last))
+    state = F.leaky_relu(state, .1, inplace=not torch.is_grad_enabled())
     if self.propagation is not None: state = self.propagation(state, x, flow)
     detail = self.tail(self.run(self.body, state)).float()
     with torch.autocast(lr.device.type, enabled=False):

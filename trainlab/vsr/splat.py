@@ -87,7 +87,7 @@ def krige(
     cell: tuple[float, float],  # the place asked for, likewise in pixels, rows first
     length: float = .55,        # over which residuals are alike, pixels
 ) -> tuple[Tensor, Tensor]: # mean and variance there, both (...)
-    "A residual from scattered samples; it is 0 at the centre's own, here and in the next pixels towards the cell."
+    "A residual from scattered samples, 0 at the centre's own, here and next to it towards the cell; no gradient."
     y, x, value = (torch.cat([v, torch.full_like(v[:1], at)]) for v, at in zip((y, x, value), (*cell, 0)))
     y, x, one, rows = y.div_(length), x.div_(length), y.new_ones(()), []
     beside = [_beside(v, math.copysign(1/length, at)) if at else None for v, at in zip((y, x), cell)]

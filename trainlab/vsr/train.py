@@ -145,11 +145,12 @@ def stilled(
 def scores(learn: Learner) -> dict[str, Tensor]:
     "All scores of the batch that was just validated, (b,) each."
     (lr,), (gt,) = learn.xb, learn.yb
-    base = enlarged(lr, gt.shape[-1]//lr.shape[-1])
+    scale = gt.shape[-1]//lr.shape[-1]
+    base = enlarged(lr, scale)
     with autocast(learn.device, learn.precision): still = learn.model(stilled(lr))
-    ours, bicubic, alone = (psnr(x, gt, 3) for x in (learn.pred, base, still))
+    ours, bicubic, alone = (psnr(x, gt, scale) for x in (learn.pred, base, still))
     return dict(psnr=ours, psnr_bicubic=bicubic, db_over_bicubic=ours - bicubic, db_from_frames=ours - alone,
-                ssim=ssim(learn.pred, gt, 3), ssim_bicubic=ssim(base, gt, 3))
+                ssim=ssim(learn.pred, gt, scale), ssim_bicubic=ssim(base, gt, scale))
 
 # %% ../../nbs/vsr/07_train.ipynb #2fbafcbb
 @torch.no_grad()
@@ -164,7 +165,7 @@ def draw(
     x, y = lr[None].to(device), gt[None].to(device)
     scale = gt.shape[-1]//lr.shape[-1]
     base, ours = enlarged(x, scale), model(x)
-    db = {k: f'{k} {psnr(v, y, 3).item():.2f} dB' for k, v in dict(bicubic=base, ours=ours).items()}
+    db = {k: f'{k} {psnr(v, y, scale).item():.2f} dB' for k, v in dict(bicubic=base, ours=ours).items()}
     small = pixels(lr[len(lr)//2]).repeat(scale, 0).repeat(scale, 1)
     return side_by_side({'low resolution': small, db['bicubic']: pixels(base[0]), db['ours']: pixels(ours[0]),
                          'truth': pixels(gt)})
