@@ -34,7 +34,7 @@ from .engine.phases import TrainConfig
 from .engine.state import foreign
 from .media.clips import Files, list_files
 from .run.checkpoint import FULL, REFUSED, plainly, refused_at, remedy
-from .run.chapters import unpacked
+from .run.chapters import as_it_was, unpacked
 from .run.config import configure, is_anytime
 from .run.folder import Run, RunError, left_by, now, run_at, step_of
 from .run.panel import say
@@ -160,6 +160,7 @@ def adopted(self: System, cfg: TrainConfig) -> TrainConfig:
         left = [k for k in cfg.architecture if getattr(cfg, k) == type(cfg).model_fields[k].default]
         if not cfg.init_from or not left: return cfg
         said = run.info.get('config', {}) if begun else self._described(cfg)
+    said = as_it_was(type(cfg), said)
     taken = {k: said[k] for k in left if k in said}
     return configure(type(cfg), cfg.model_dump() | taken, cfg.fork_from or cfg.init_from)
 
@@ -274,7 +275,7 @@ def _lead(run: Run) -> tuple[TrainConfig, list[Callback]] | None:
     if step_of(source) == int(step): return None
     say(f'{home} has no checkpoint at step {step}: it is led up to it from step {step_of(source)}.')
     own = {k: getattr(cfg, k) for k in ('name', 'root', 'resume', 'device', 'workers')} | dict(fork_from=str(source))
-    return configure(type(cfg), told_by(source)['config'] | own, source), [Until(int(step))]
+    return configure(type(cfg), as_it_was(type(cfg), told_by(source)['config']) | own, source), [Until(int(step))]
 
 # %% ../nbs/system.ipynb #1e9c4cd9
 def _known(run: Run) -> dict[str, Any]:

@@ -93,15 +93,13 @@ def data(cfg: Config, files: Files) -> Data:
     train, held = splits(cfg, files)
     sources = {k: SoundSource(train, round(s*train[0].rate), cfg.level, cfg.augment)
                for k, s in cfg.curriculum.shapes.items()}
-    facts = data_facts(train, held, files) | dict(checked_seconds=cfg.checked_seconds)
-    return Data(sources, WholeSounds(held, level=cfg.level), facts)
+    return Data(sources, WholeSounds(held, level=cfg.level), data_facts(train, held, files))
 
 def model(cfg: Config, facts: Mapping[str, Any]) -> AudioVAE:
     "The model that the config describes, for the rate of the data, with its first weights."
     changes = {k: getattr(cfg, k) for k in ('frame', 'stack', 'latent_channels', 'width') if getattr(cfg, k)}
-    checked = cfg.checked_seconds if 'checked_seconds' in facts else 0.
     net = audio_model(cfg.size, facts['sample_rate'], cfg.channels, level=cfg.level or .05,
-                      spectral_scales=cfg.spectral_scales, checked_seconds=checked, **changes)
+                      spectral_scales=cfg.spectral_scales, checked_seconds=cfg.checked_seconds, **changes)
     return net.checkpointing(cfg.checkpointing)
 
 def loss(cfg: Config, model: AudioVAE) -> TermLoss:

@@ -58,7 +58,7 @@ class Past:
         "What it was told; the data may have moved since."
         now = run_at(self.home).info.get('config', {})
         there = dict(name=self.home.name, root=str(self.home.parent), data=now.get('data', ''))
-        was = as_it_was(self.system.config.model_fields, self.chapter.config)
+        was = as_it_was(self.system.config, self.chapter.config)
         return configure(self.system.config, was | there, self.home/'run.json')
 
     @cached_property

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 from .checkpoint import RunError
 from .config import BadFile, ParameterError, RunConfig, before_of, configure, is_anytime, read_json
 
@@ -71,10 +70,11 @@ def differences(
     return [f'{k}: {was.get(k)} -> {now.get(k)}' for k in dict.fromkeys([*was, *now]) if was.get(k) != now.get(k)]
 
 def as_it_was(
-    fields: Mapping[str, FieldInfo],  # of a config
-    was: Mapping[str, Any],           # of a chapter
+    config: type,            # of a system; a plain dictionary knows no fields
+    was: Mapping[str, Any],  # as a run was told it
 ) -> dict[str, Any]:
-    "The config of a chapter with what it did not know yet."
+    "What a run was told, with what was done before there were some of the fields."
+    fields = getattr(config, 'model_fields', {})
     return {k: before_of(f) for k, f in fields.items() if before_of(f) != f.default} | dict(was)
 
 def changed_settings(
@@ -82,8 +82,8 @@ def changed_settings(
     config: RunConfig,
 ) -> list[str]:
     "Names of the settings that differ and that steps depend on; one that is new and does what was done before is none."
-    now, fields = said(config), type(config).model_fields
-    def differs(k, f): return was[k] != now[k] if k in was else getattr(config, k) != before_of(f)
+    was, now, fields = as_it_was(type(config), was), said(config), type(config).model_fields
+    def differs(k, f): return was[k] != now[k] if k in was else getattr(config, k) != f.default
     return [k for k, f in fields.items() if not is_anytime(f) and differs(k, f)] + [k for k in was if k not in fields]
 
 # %% ../../nbs/run/02_chapters.ipynb #b2937c96
@@ -174,15 +174,15 @@ def turn_of(
     data: Mapping[str, Any],  # as in a chapter
 ) -> Turn:
     "What a run is told now, against what it was told."
-    names, now = changed_settings(chapter.config, config), said(config)
+    names, now, was = changed_settings(chapter.config, config), said(config), as_it_was(type(config), chapter.config)
     files = changed_files(chapter.data, data) if 'train' in chapter.data and 'train' in data else []
-    lines = differences({k: chapter.config.get(k) for k in names}, {k: now.get(k) for k in names})
+    lines = differences({k: was.get(k) for k in names}, {k: now.get(k) for k in names})
     lasting = [k for k in names if k in config.lasting() or k not in now]
     longer = bool(names) and not files and not lasting and _extended(chapter.config, config)
     return Turn(lines + files, lasting, longer)
 
 def _extended(was: Mapping[str, Any], config: RunConfig) -> bool:
-    try: before = configure(type(config), as_it_was(type(config).model_fields, was))
+    try: before = configure(type(config), as_it_was(type(config), was))
     except ParameterError: return False
     return config.extends(before)
 

@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from .chapters import differences
+from .chapters import as_it_was, differences
 from .checkpoint import (BadCheckpoint, Checkpoints, read_checkpoint, read_tensors, replaced, verify,
                                      write_text)
 from .config import BadFile, C, configure, read_json, read_yaml
@@ -209,4 +209,5 @@ def read_model(
     tensors, beside = read_tensors(path)
     try: facts = TypeAdapter(dict[str, Any]).validate_json(beside.get('facts', '{}'))
     except ValidationError as e: raise BadFile(f'{path} is damaged: facts: {e.errors()[0]["msg"]}.') from None
-    return configure(config, read_yaml(folder/'config.yaml'), folder/'config.yaml'), tensors, facts
+    told = as_it_was(config, read_yaml(folder/'config.yaml'))
+    return configure(config, told, folder/'config.yaml'), tensors, facts
