@@ -1,43 +1,48 @@
-"""Super-resolution on real clips, split by content and by person, against bicubic and the same model without its neighbours.
+"""Super-resolution on real clips, split by content and by person, against bicubic, the same model without its neighbours, and BasicVSR.
 
-    python tests/bench/bench_vsr_real.py --steps 5000 --seed 0              # scored on the development set: to choose by
-    python tests/bench/bench_vsr_real.py --steps 5000 --seed 0 --final      # and on the final set: for what is chosen, once
-    python tests/bench/bench_vsr_real.py --score real bicubic --final       # finished runs of the root, nothing is trained
+    python tests/bench/bench_vsr_real.py --minutes 4 --seed 0                  # scored on the development set: to choose by
+    python tests/bench/bench_vsr_real.py --minutes 10 --seed 0 --final         # trained on that, too, scored on the final set: once
+    python tests/bench/bench_vsr_real.py --minutes 10 --final --model basicvsr # a peer of the same size
+    python tests/bench/bench_vsr_real.py --score real bicubic                  # finished runs of the root, nothing is trained
     python tests/bench/bench_vsr_real.py --table runs/bench_vsr/*.json
 
-Of the media folder (see `trainlab.media.samples.media_folder`). No scene, person or film is in two parts. x3; PSNR of the
-luma and of colour (Cb and Cr together), 3 pixels cut off every side, one number a clip; groups are means over clips.
-`--degradation real` scores on spoilt frames instead of MATLAB's bicubic ones.
+Of the media folder (see `trainlab.media.samples.media_folder`). No scene, person or film is in two parts. PSNR of the luma
+and of colour (Cb and Cr together), `scale` pixels cut off every side, one number a clip; groups are means over clips.
+`--degradation real` scores on spoilt frames instead of MATLAB's bicubic ones. Minutes are CPU minutes of this process, which
+has one thread; `--set scale=4` and the like are other parameters of the job.
 """
-import argparse, json, os, statistics, time
+import argparse, json, os, statistics, tempfile, time
+from dataclasses import replace
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 from pathlib import Path
 import numpy as np, torch, yaml
+from basicvsr import BasicVSR
 from trainlab.run.config import configure
 from trainlab.media.samples import media_folder
 from trainlab.media.video import probe, read_frames, read_image
 from trainlab.nn.metrics import psnr
 from trainlab.vsr.flow import as_float
 from trainlab.vsr.formats import DEGRADATIONS
-from trainlab.vsr.train import Config, enlarged, load_model, stilled, train
+from trainlab.vsr.train import Config, enlarged, stilled, system
 
-TRAIN = 'bedroom bigbuckbunny bbb_film_0_30 bikes blocks cars face_talk asl_again asl_help asl_no asl_yes'.split()
-DEV = dict(textured=['juggle'], people=['faces_short', 'asl_milk', 'asl_thanks'])
+TRAIN = 'bigbuckbunny bbb_film_0_30 bikes blocks cars face_talk asl_again asl_help asl_no asl_yes'.split()
+DEV = dict(textured=['juggle', 'bedroom'], people=['faces_short', 'asl_milk', 'asl_thanks'])
 FINAL = dict(textured=['calendar', 'dog', 'carphone'], fixed=['persons', 'bottles'], people=['asl_book', 'asl_walk'], smooth=['moon'])
-WINDOWS = 10  # scored frames of a clip, spread evenly
+WINDOWS, AROUND = 10, 7  # scored frames of a clip, spread evenly, and frames there are on either side of them at least
+PEERS = dict(ours=system, basicvsr=replace(system, model=lambda cfg, facts: BasicVSR(scale=cfg.scale)))
 
 
 def place(media: Path, name: str) -> Path: return next((media/'video').glob(f'{name}.*'))
 
-def training_folder(media: Path, to: Path) -> Path:
+def training_folder(media: Path, names: list[str], to: Path) -> Path:
     "Links to the clips."
     to.mkdir(parents=True, exist_ok=True)
-    for path in (place(media, name) for name in TRAIN):
+    for path in (place(media, name) for name in names):
         if not (to/path.name).exists(): (to/path.name).symlink_to(path.resolve())
     return to
 
 
-def scored(media: Path, names: list[str], frames: int):
+def scored(media: Path, names: list[str], frames: int, scale: int):
     "name, window (t, h, w, 3) uint8; what has 720 lines is halved, as in training."
     for name in names:
         if name == 'calendar':
@@ -47,27 +52,27 @@ def scored(media: Path, names: list[str], frames: int):
             video = probe(place(media, name)); total = video.frames
             size = (video.width//2, video.height//2) if video.height >= 720 else None
             read = lambda which: read_frames(video, which, size)
-        for i in np.linspace(frames//2, total - 1 - frames//2, WINDOWS).round().astype(int):
+        for i in np.linspace(AROUND, total - 1 - AROUND, WINDOWS).round().astype(int):
             x = read([*range(i - frames//2, i + frames//2 + 1)])
-            yield name, np.ascontiguousarray(x[:, :x.shape[1]//3*3, :x.shape[2]//3*3])
+            yield name, np.ascontiguousarray(x[:, :x.shape[1]//scale*scale, :x.shape[2]//scale*scale])
 
 
-def chroma(y: torch.Tensor, gt: torch.Tensor) -> float:
+def chroma(y: torch.Tensor, gt: torch.Tensor, crop: int) -> float:
     "PSNR of Cb and Cr of BT.601, full range, in dB; of (1, 3, h, w) in [0, 1] and uint8."
     to = torch.tensor([[-.168736, -.331264, .5], [.5, -.418688, -.081312]])
-    a, b = (torch.einsum('ck,bkhw->bchw', to, as_float(t).clamp(0, 1))[..., 3:-3, 3:-3] for t in (y, gt))
+    a, b = (torch.einsum('ck,bkhw->bchw', to, as_float(t).clamp(0, 1))[..., crop:-crop, crop:-crop] for t in (y, gt))
     return -10*(a - b).square().mean().log10().item()
 
 
 @torch.no_grad()
-def score(models: dict, windows, degradation: str) -> dict:
+def score(models: dict, windows, degradation: str, scale: int) -> dict:
     "clip -> what bicubic and every model score, in dB: means over its windows."
     rows = {}
     for name, x in windows:
-        lr = torch.from_numpy(DEGRADATIONS[degradation](x, 3)).permute(0, 3, 1, 2)[None]
+        lr = torch.from_numpy(DEGRADATIONS[degradation](x, scale)).permute(0, 3, 1, 2)[None]
         gt = torch.from_numpy(x[len(x)//2]).permute(2, 0, 1)[None]
-        made = dict(bicubic=enlarged(lr)) | {k: m(lr) for k, m in models.items()} | {f'{k} alone': m(stilled(lr)) for k, m in models.items()}
-        rows.setdefault(name, []).append({k: (psnr(y, gt, 3).item(), chroma(y, gt)) for k, y in made.items()})
+        made = dict(bicubic=enlarged(lr, scale)) | {k: m(lr) for k, m in models.items()} | {f'{k} alone': m(stilled(lr)) for k, m in models.items()}
+        rows.setdefault(name, []).append({k: (psnr(y, gt, scale).item(), chroma(y, gt, scale)) for k, y in made.items()})
     return {name: {k: np.mean([r[k] for r in every], 0).tolist() for k in every[0]} for name, every in rows.items()}
 
 
@@ -88,12 +93,25 @@ def table(results: list[dict]) -> str:
     return '\n'.join([head, '', *lines])
 
 
+def trained(kind, given: dict, minutes: float) -> None:
+    "Train a run, as many steps as fit into so many CPU minutes, if it does not say how many."
+    if 'steps' not in given:
+        with tempfile.TemporaryDirectory() as root:
+            def seconds(steps):
+                before = time.process_time(); kind.train(configure(Config, given | dict(root=root, name=f'{steps}', steps=steps))); return time.process_time() - before
+            begin, end = seconds(20), seconds(80)
+        given = given | dict(steps=int((60*minutes - begin)/(end - begin)*60))
+    before = time.process_time()
+    run = kind.train(configure(Config, given))
+    (run.path/'cpu_seconds').write_text(str(time.process_time() - before))
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--steps', type=int, default=5000); p.add_argument('--seed', type=int, default=0); p.add_argument('--root', default='runs/bench_vsr')
-    p.add_argument('--frames', type=int, default=7); p.add_argument('--run-frames', type=int, default=0, help='frames when scored; 0: as trained')
-    p.add_argument('--name', help='of the run; empty: by its steps, seed and other parameters')
-    p.add_argument('--degradation', default='bicubic', help='to train and score with'); p.add_argument('--final', action='store_true', help='score on the final set, too')
+    p.add_argument('--minutes', type=float, default=10); p.add_argument('--steps', type=int, help='instead of minutes'); p.add_argument('--seed', type=int, default=0); p.add_argument('--root', default='runs/bench_vsr')
+    p.add_argument('--model', choices=PEERS, default='ours'); p.add_argument('--run-frames', type=int, default=0, help='frames when scored; 0: as trained')
+    p.add_argument('--name', help='of the run; empty: by its model, minutes, seed and other parameters')
+    p.add_argument('--degradation', default='bicubic', help='to train and score with'); p.add_argument('--final', action='store_true', help='train on the development set, too; score on the final set')
     p.add_argument('--score', nargs='*', default=[], metavar='NAME', help='only score these runs')
     p.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', help='other parameters of the job')
     p.add_argument('--table', nargs='*', help='only print a table of these results')
@@ -101,20 +119,19 @@ def main() -> None:
     if opt.table: print(table([json.loads(Path(f).read_text()) for f in opt.table])); return
     media = media_folder()
     if media is None: raise SystemExit('the media folder is missing: set TRAINLAB_DATA')
-    root, more = Path(opt.root), {k: yaml.safe_load(v) for k, v in (s.split('=') for s in opt.set)}
-    name = opt.name or f'steps{opt.steps}_seed{opt.seed}_{opt.degradation}' + ''.join(f'_{k}{v}' for k, v in more.items())
+    root, more, part = Path(opt.root), {k: yaml.safe_load(v) for k, v in (s.split('=') for s in opt.set)}, 'final' if opt.final else 'dev'
+    length = dict(steps=opt.steps) if opt.steps else {}
+    name = opt.name or '_'.join([opt.model, f'{opt.steps}steps' if opt.steps else f'{opt.minutes:g}min', f'seed{opt.seed}', opt.degradation, part, *(f'{k}{v}' for k, v in more.items())])
+    clips = [c for group in (FINAL if opt.final else DEV).values() for c in group]
     if not opt.score:
-        before = time.process_time()
-        train(configure(Config, dict(name=name, root=str(root), data=str(training_folder(media, root/'clips')), steps=opt.steps, seed=opt.seed, frames=opt.frames,
-                                     degradation=opt.degradation, device='cpu', preview_every=0, save_every=1000) | more))
-        (root/name/'cpu_seconds').write_text(str(time.process_time() - before))
+        data = training_folder(media, TRAIN + [c for group in DEV.values() for c in group if opt.final], root/f'clips_{part}')
+        trained(PEERS[opt.model], dict(name=name, root=str(root), data=str(data), seed=opt.seed, degradation=opt.degradation, device='cpu', preview_every=0, save_every=0) | more | length, opt.minutes)
     for name in opt.score or [name]:
-        model, cfg = load_model(root/name, device='cpu')
+        model, cfg = PEERS[opt.model].load(root/name, device='cpu')
         frames = opt.run_frames or cfg.frames
-        parts = [DEV, FINAL] if opt.final else [DEV]
-        windows = scored(media, [c for part in parts for clips in part.values() for c in clips], frames)
-        result = dict(steps=cfg.steps, degradation=opt.degradation, train_cpu_seconds=float((root/name/'cpu_seconds').read_text()), run_frames=frames, scores=score(dict(ours=model), windows, opt.degradation))
-        (root/f'{name}_f{frames}_{opt.degradation}.json').write_text(json.dumps(result, indent=1))
+        found = score(dict(ours=model), scored(media, clips, frames, cfg.scale), opt.degradation, cfg.scale)
+        result = dict(name=name, steps=cfg.steps, degradation=opt.degradation, train_cpu_seconds=float((root/name/'cpu_seconds').read_text()), run_frames=frames, parameters=sum(q.numel() for q in model.parameters()), scores=found)
+        (root/f'{name}_f{frames}_{opt.degradation}_{part}.json').write_text(json.dumps(result, indent=1))
         print(name, table([result]), sep='\n', flush=True)
 
 

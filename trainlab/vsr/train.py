@@ -4,18 +4,20 @@
 
 # %% auto #0
 __all__ = ['NAMES', 'system', 'train', 'load_model', 'FormatPhase', 'known', 'Config', 'files', 'data', 'model', 'loss',
-           'enlarged', 'stilled', 'scores', 'draw', 'show']
+           'callbacks', 'enlarged', 'stilled', 'scores', 'draw', 'show']
 
 # %% ../../nbs/vsr/07_train.ipynb #3b60453e
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from typing import Any
 import numpy as np, torch
+from fastai.callback.core import Callback
 from fastai.learner import Learner
 from fastcore.basics import patch
 from PIL import Image
 from pydantic import field_validator
 from torch import Tensor, nn
+from ..callbacks.previews import Predictions
 from ..engine.device import autocast
 from ..engine.phases import PhaseConfig, TrainConfig
 from ..media.clips import Files
@@ -25,7 +27,7 @@ from ..nn.losses import restoration_loss
 from ..nn.metrics import luma, psnr, ssim
 from ..run.config import setting
 from ..system import Data, System
-from .data import data_facts, list_data, sources, validation
+from .data import VALID_KINDS, data_facts, list_data, sources, validation
 from .flow import as_float
 from .formats import CATEGORIES, DEGRADATIONS, FORMATS, DataError, choose
 from .model import DESIGNS, vsr_model
@@ -45,8 +47,8 @@ class FormatPhase(PhaseConfig):
         return {n: self.format_weights.get(n, 0. if self.format_weights else 1.) for n in sizes}
 
 # %% ../../nbs/vsr/07_train.ipynb #69729ce2
-NAMES = dict(category=CATEGORIES, degradation=DEGRADATIONS, design=DESIGNS, size=('nano', 'small', 'full'),
-             format=ChainMap(FORMATS, dict(clips='videos')))
+NAMES = dict(category=CATEGORIES, degradation=DEGRADATIONS, valid_kinds=VALID_KINDS, design=DESIGNS,
+             size=('nano', 'small', 'full'), format=ChainMap(FORMATS, dict(clips='videos')))
 
 def known(
     kind: str,  # a key of `NAMES`
@@ -71,6 +73,8 @@ class Config(TrainConfig, defaults=dict(name='vsr', steps=1000, lr=2e-3, clip=.5
     crop: int = setting(48, 'low-resolution pixels a side; 0: whole frames', ge=0)
     degradation: str = setting('bicubic', 'bicubic (BI) | blur (BD) | real: how low resolution is made')
     stills: float = setting(.85, 'share of samples that are stills with a synthetic pan, from videos', ge=0, le=1)
+    valid_kinds: list[str] = setting(['motion', 'shift'], ' | '.join(VALID_KINDS), before=['motion', 'diagonal'])
+    predictions: int = setting(0, 'whole outputs and truths kept after a validation, at most', 'keeping', True, ge=0)
     design: str = setting('splat', 'splat | propagation | union', 'model')
     size: str = setting('nano', 'nano | small | full', 'model')
     base_channels: int = setting(0, '24 to 256; 0: as the size has it', 'model')
@@ -89,7 +93,7 @@ class Config(TrainConfig, defaults=dict(name='vsr', steps=1000, lr=2e-3, clip=.5
         if v < info.data.get('frames', 3): raise ValueError(f'a sample alone has {info.data["frames"]} frames')
         return v
 
-    @field_validator('category', 'degradation', 'design', 'size')
+    @field_validator('category', 'degradation', 'design', 'size', 'valid_kinds')
     @classmethod
     def _known(cls, v, info): return known(info.field_name, v)
 
@@ -115,7 +119,7 @@ def data(cfg: Config, files: Files) -> Data:
     common = dict(category=cfg.category, frames=cfg.frames, degradation=cfg.degradation, hold_out=cfg.hold_out,
                   crop=cfg.crop, bad_files=cfg.bad_files, scale=cfg.scale)
     train = sources(files, **common, max_frames=cfg.max_frames, formats=cfg.formats or None, stills=cfg.stills)
-    valid = validation(files, **common)
+    valid = validation(files, **common, kinds=cfg.valid_kinds)
     return Data(train, valid, data_facts(train, files, valid))
 
 def model(cfg: Config, facts: Mapping[str, Any]) -> nn.Module:
@@ -127,6 +131,10 @@ def model(cfg: Config, facts: Mapping[str, Any]) -> nn.Module:
 def loss(cfg: Config, model: nn.Module) -> Callable:
     "(prediction, truth) -> scalar"
     return lambda pred, gt: restoration_loss(luma(pred)/219, luma(gt)/219, cfg.fft_weight, eps=.01)
+
+def callbacks(cfg: Config, model: nn.Module) -> list[Callback]:
+    "What writes whole outputs to disk, if that is wanted."
+    return [Predictions(cfg.predictions)] if cfg.predictions else []
 
 # %% ../../nbs/vsr/07_train.ipynb #ff8ee2f6
 def enlarged(
@@ -182,5 +190,5 @@ def show(
     return Image.fromarray(np.concatenate(rows)).resize((1120, 140*len(rows)))
 
 # %% ../../nbs/vsr/07_train.ipynb #8f9d47ee
-system = System(Config, data, model, loss, scores, draw=draw, show=show, files=files)
+system = System(Config, data, model, loss, scores, draw=draw, show=show, callbacks=callbacks, files=files)
 train, load_model = system.train, system.load
