@@ -8,7 +8,8 @@ __all__ = ['TRIES', 'NOT_THE_FILE', 'Source', 'sample_sum', 'batch_sum', 'named'
 
 # %% ../../nbs/engine/02_loader.ipynb #b637504e
 import errno, random, signal, zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import tee
 from typing import Any, NamedTuple, Protocol
 import numpy as np, torch
 from fastcore.basics import patch
@@ -127,19 +128,23 @@ class Loader:
 
     def __len__(self) -> int: return self.plan.total
 
-    def requests(self, start: int) -> Iterator[tuple[str, tuple[Sample, ...]]]:
-        "What to make, from step `start` to the end."
-        for step in map(self.plan, range(start, self.plan.total)):
-            for samples in step.micro: yield step.bucket.name, samples
+    def steps(self, start: int) -> Iterator[Step]:
+        "The plan from step `start` to its end."
+        return map(self.plan, range(start, self.plan.total))
+
+    def requests(self, steps: Iterable[Step]) -> Iterator[tuple[str, tuple[Sample, ...]]]:
+        "What to make for them."
+        return ((step.bucket.name, samples) for step in steps for samples in step.micro)
 
 # %% ../../nbs/engine/02_loader.ipynb #fd74817c
 @patch
 def made(self: Loader, start: int = 0) -> Iterator[tuple[Step, int, Made]]:
     "(step, number of the micro-batch, the micro-batch on the device), from step `start` to the end."
     many = dict(prefetch_factor=self.ahead, worker_init_fn=_ignore_interrupts) if self.workers else {}
-    made = iter(DataLoader(self.dataset, batch_size=None, sampler=self.requests(start), num_workers=self.workers,
+    steps, asked = tee(self.steps(start))
+    made = iter(DataLoader(self.dataset, batch_size=None, sampler=self.requests(asked), num_workers=self.workers,
                            pin_memory=self.device.type == 'cuda', generator=torch.Generator(), **many))
-    for step in map(self.plan, range(start, self.plan.total)):
+    for step in steps:
         for m in range(len(step.micro)):
             batch, *rest = next(made)
             yield step, m, Made(_moved(batch, self.device), *rest)

@@ -8,6 +8,7 @@ __all__ = ['SCHEDULES', 'CYCLE', 'RUN', 'fold', 'order', 'rate', 'Bucket', 'Epoc
 
 # %% ../../nbs/engine/00_plan.ipynb #4b8a4527
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -30,11 +31,11 @@ def fold(
 # %% ../../nbs/engine/00_plan.ipynb #085d529c
 @lru_cache(maxsize=64)
 def order(
-    n: int,    # items
-    key: int,  # from `fold`
+    n: int,           # items
+    *key: int | str,  # the epoch's, for `fold`
 ) -> np.ndarray: # (n,) int64, read-only
     "The order in which one epoch visits `n` items."
-    indices = np.random.default_rng(key).permutation(n)
+    indices = np.random.default_rng(fold(*key)).permutation(n)
     indices.flags.writeable = False
     return indices
 
@@ -283,7 +284,7 @@ def _samples(self: Plan, i: int, pool: str, at: int) -> int:
 def _sample(self: Plan, pool: str, position: int) -> Sample:
     n = self.sizes[pool]
     epoch, at = divmod(position, n)
-    return Sample(int(order(n, fold(self.seed, 'order', pool, epoch))[at]), fold(self.seed, 'train', pool, epoch, at))
+    return Sample(int(order(n, self.seed, 'order', pool, epoch)[at]), fold(self.seed, 'train', pool, epoch, at))
 
 # %% ../../nbs/engine/00_plan.ipynb #dcc4f72c
 @patch
@@ -291,7 +292,7 @@ def __call__(self: Plan, step: int) -> Step:
     if not 0 <= step < self.total: raise IndexError(f'step {step} is not in the plan, which has {self.total}.')
     if self.begins and step < self.begins.step:
         raise IndexError(f'step {step} was taken by an earlier plan; this one begins at {self.begins.step}.')
-    i = int(np.searchsorted(self.starts, step, 'right')) - 1
+    i = bisect_right(self.starts, step) - 1
     phase, at = self.phases[i], step - self.starts[i]
     which, _ = self._buckets(i, at)
     bucket, size = phase.buckets[which], phase.buckets[which].batch_size
