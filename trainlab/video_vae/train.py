@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np, torch
 from fastai.callback.core import Callback
 from fastai.learner import Learner, Metric
+from fastcore.basics import patch
 from PIL import Image
 from pydantic import model_validator
 from torch import Tensor, nn
@@ -58,26 +59,30 @@ class Config(TrainConfig, defaults=dict(name='video_vae', steps=400, ema=.99, pr
                                'objective', ge=0)
     perceptual_weight: float = setting(0., 'of the perceptual term', 'objective', ge=0)
     perceptual: str = setting('', 'VGG16 for it: torchvision | a file | random; empty: a gradient loss', 'objective')
+    perceptual_error: Literal['l1', 'l2'] = setting('l1', 'l1 | l2 (squared), of its features', 'objective')
     lpips: str = setting('', 'file of LPIPS heads (alex); empty: LPIPS is not measured', 'objective')
     gan_weight: float = setting(0., 'of the term of a PatchGAN; 0: none', 'objective', ge=0)
     gan_start: int = setting(0, 'optimizer step at which the PatchGAN begins', 'objective', ge=0)
     gan_lr: float = setting(2e-4, 'learning rate of the PatchGAN', 'objective', gt=0)
 
-    @property
-    def perceives(self) -> bool:
-        "Whether some phase has a perceptual term."
-        return bool(self.perceptual_weight) or any('perceptual' in p.get('loss_weights', {}) for p in self.phases)
-
     @model_validator(mode='after')
     def _acts(self):
         if self.perceptual and not self.perceives:
             raise ValueError('perceptual names weights, but perceptual_weight is 0. Raise it, or leave perceptual out.')
+        if self.perceptual_error != 'l1' and not self.perceptual:
+            raise ValueError('perceptual_error is of features of VGG16. Name its weights in perceptual.')
         if self.model_settings and not self.model: raise ValueError(
             'model_settings are for a model of diffusers. Name it in model, or take size and latent_channels.')
         return self
 
     @classmethod
     def described(cls, weights: Weights) -> dict[str, Any]: return architecture_of(weights)
+
+# %% ../../nbs/video_vae/05_train.ipynb #935d523c
+@patch(as_prop=True)
+def perceives(self: Config) -> bool:
+    "Whether some phase has a perceptual term."
+    return bool(self.perceptual_weight) or any('perceptual' in p.get('loss_weights', {}) for p in self.phases)
 
 # %% ../../nbs/video_vae/05_train.ipynb #8daff996
 def architecture_of(weights: Weights) -> dict[str, Any]: # field -> value
@@ -121,7 +126,7 @@ def model(cfg: Config, facts: Mapping[str, Any]) -> nn.Module:
 
 def loss(cfg: Config, model: nn.Module) -> TermLoss:
     "The weighted sum of the model's terms, and what to call it."
-    perceive = Perceptual(cfg.perceptual or None) if cfg.perceives else None
+    perceive = Perceptual(cfg.perceptual or None, error=cfg.perceptual_error) if cfg.perceives else None
     model.perceptual = perceive
     objective = TermLoss(dict(reconstruction=1., kl=cfg.kl_weight, perceptual=cfg.perceptual_weight))
     gan = f'{cfg.gan_weight:g} patchgan from step {cfg.gan_start}' if cfg.gan_weight else ''
