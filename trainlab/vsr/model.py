@@ -61,10 +61,11 @@ class VSR(nn.Module):
         splat: bool = True,
         checkpointing: bool = False,
         scale: int = 3,
+        consistent: bool = True,     # of the splat, see `residual_noise`
     ):
         super().__init__()
         self.checkpointing, self.scale = checkpointing, scale
-        self.splat = Splat(self.scale) if splat else None
+        self.splat = Splat(self.scale, consistent) if splat else None
         self.head = nn.Conv2d(3 + (self.splat.channels if splat else 0), channels, 3, padding=1)
         self.propagation = Propagation(channels, way_blocks, self.run) if way_blocks else None
         self.body = nn.ModuleList(ResidualBlock(channels) for _ in range(blocks))
@@ -147,6 +148,7 @@ def vsr_model(
     num_blocks: int | None = None,     # 3 to 48: of the trunk, and of each way of a propagation; None: the size's
     checkpointing: bool = False,       # compute activations twice, store them once
     scale: int = 3,                    # 2, 3 or 4: how many times larger
+    consistent: bool = True,           # doubt samples that do not fit the centre, see `residual_noise`
 ) -> VSR:
     "A video super-resolution model, untrained: its output is the bicubic enlargement."
     channels, blocks, way = SIZES[_known(design, DESIGNS, 'design'), _known(size, ('nano', 'small', 'full'), 'size')]
@@ -157,4 +159,4 @@ def vsr_model(
         if n is not None and not lo <= n <= hi: raise ValueError(f'{name} {n}: {lo} to {hi} expected.')
     blocks, way = num_blocks or blocks, way and (num_blocks or way)
     if scale not in (2, 3, 4): raise ValueError(f'scale {scale}: 2, 3 or 4 expected.')
-    return VSR(base_channels or channels, blocks, way, design != 'propagation', checkpointing, scale)
+    return VSR(base_channels or channels, blocks, way, design != 'propagation', checkpointing, scale, consistent)

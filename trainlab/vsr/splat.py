@@ -126,21 +126,25 @@ def residual_noise(
     others: Tensor,    # (b, k, h, w)
     flow: Tensor,      # (b, k, 2, h, w)
     residual: Tensor,  # (b, k, h, w) what the others' samples differ from the centre's surface
+    consistent: bool = True,  # doubt samples that are off by more than the detail there is
 ) -> Tensor: # (b, k, h, w)
     "Variance of each residual, relative to that of the field."
     detail = separable((centre - separable(centre, gaussian, 1.)).square(), gaussian, 1.5)
     moved = warp(separable(others, gaussian, 1.).flatten(0, 1)[:, None], flow.flatten(0, 1)).view_as(others)
     misplaced = separable((moved - separable(centre, gaussian, 1.)).square(), gaussian, 2.)
-    return (.004**2 + .05*separable(residual.square(), gaussian, 1.5) + 6*misplaced)/(detail + 1e-6) + .01
+    off = separable(residual.square(), gaussian, 1.5)
+    noise = .004**2 + .05*off + 6*misplaced
+    if consistent: noise = noise + 6*(off - .75*detail).clamp_min_(0)
+    return noise/(detail + 1e-6) + .01
 
-# %% ../../nbs/vsr/06_splat.ipynb #e5ee9137
+# %% ../../nbs/vsr/06_splat.ipynb #37de9717
 class Splat(nn.Module):
     "What the neighbours saw between the centre's pixels, on the grid of the output; no parameter."
     gain = 8.  # residuals are small numbers; a network likes them near 1
 
-    def __init__(self, scale: int = 3):
+    def __init__(self, scale: int = 3, consistent: bool = True):
         super().__init__()
-        self.scale, self.channels = scale, 2*scale**2
+        self.scale, self.channels, self.consistent = scale, 2*scale**2, consistent
 
     def forward(self,
         centre: Tensor,  # (b, 1, h, w) luma in [0, 1]
@@ -152,7 +156,7 @@ class Splat(nn.Module):
         residual = pick(others[:, :, None], whole)[:, :, 0] - surface(centre, whole - place)
         row, column = whole.unbind(2)
         beyond = (row < 0) | (row > h - 1) | (column < 0) | (column > w - 1)
-        noise = residual_noise(centre, others, flow, residual) + 1e3*beyond
+        noise = residual_noise(centre, others, flow, residual, self.consistent) + 1e3*beyond
         samples = torch.cat([v.movedim(1, 0) for v in (*(whole - place).unbind(2), residual, noise)])
         samples = F.pad(samples, (1, 1, 1, 1), mode='replicate').unflatten(0, (4, -1))
         return in_strips(lambda top, end: self._strip(samples, top, end), centre)

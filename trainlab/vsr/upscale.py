@@ -169,7 +169,8 @@ def finished_model(
         raise RunError(f'{home} is no run of super-resolution: its config has no design. Give one of train_vsr.')
     sizes = cfg['base_channels'] or None, cfg['num_blocks'] or None
     with torch.random.fork_rng(devices=[]): model = vsr_model(
-        cfg['design'], cfg['size'], cfg['frames'], *sizes, scale=cfg.get('scale', 3))
+        cfg['design'], cfg['size'], cfg['frames'], *sizes, scale=cfg.get('scale', 3),
+        consistent=cfg.get('consistent', False))
     load_weights(model, tensors, home)
     return model.to(choose_device(device)).eval().requires_grad_(False), cfg
 
