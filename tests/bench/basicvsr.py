@@ -3,7 +3,8 @@
 From the paper: a state runs from the last frame to the first and another from the first to the last, each warped by the flow
 to the next frame, joined with its picture and passed through residual blocks; both are merged and enlarged by a pixel shuffle.
 Here: motion by the same Lucas-Kanade as ours instead of a trained SPyNet, the output of the middle frame alone, which is what
-the samples have a truth for, a bicubic base, and one enlargement by the scale.
+the samples have a truth for, a bicubic base, one enlargement by the scale, and one residual for all colours, as the loss is of
+the luma.
 """
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ class BasicVSR(nn.Module):
     def __init__(self, channels: int = 32, blocks: int = 3, scale: int = 3):
         super().__init__()
         self.scale, self.channels = scale, channels
-        self.ways = nn.ModuleList(nn.ModuleDict(dict(enter=nn.Conv2d(3 + channels, channels, 3, padding=1), body=nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks))))) for _ in range(2))
+        enter, body = (lambda: nn.Conv2d(3 + channels, channels, 3, padding=1)), (lambda: nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks))))
+        self.ways = nn.ModuleList(nn.ModuleDict(dict(enter=enter(), body=body())) for _ in range(2))
         self.merge = nn.Conv2d(2*channels, channels, 1)
         self.last = nn.Conv2d(channels, channels, 3, padding=1)
         self.tail = Tail(channels, 1, scale)
@@ -38,4 +40,5 @@ class BasicVSR(nn.Module):
                 state, before = way['body'](F.leaky_relu(entered, .1)), i
             ends.append(state)
         found = F.leaky_relu(self.last(F.leaky_relu(self.merge(torch.cat(ends, 1)), .1)), .1)
-        return bicubic_up(x[:, middle], self.scale) + self.tail(found).float()
+        detail = self.tail(found).float()
+        with torch.autocast(lr.device.type, enabled=False): return bicubic_up(x[:, middle], self.scale) + detail

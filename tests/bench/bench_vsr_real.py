@@ -30,6 +30,7 @@ TRAIN = 'bigbuckbunny bbb_film_0_30 bikes blocks cars face_talk asl_again asl_he
 DEV = dict(textured=['juggle', 'bedroom'], people=['faces_short', 'asl_milk', 'asl_thanks'])
 FINAL = dict(textured=['calendar', 'dog', 'carphone'], fixed=['persons', 'bottles'], people=['asl_book', 'asl_walk'], smooth=['moon'])
 WINDOWS, AROUND = 10, 7  # scored frames of a clip, spread evenly, and frames there are on either side of them at least
+KIND = 'model', 'part', 'scale', 'degradation', 'run_frames'  # what runs of one table have in common
 PEERS = dict(ours=system, basicvsr=replace(system, model=lambda cfg, facts: BasicVSR(scale=cfg.scale)))
 
 
@@ -78,7 +79,7 @@ def score(models: dict, windows, degradation: str, scale: int) -> dict:
 
 
 def table(results: list[dict]) -> str:
-    "By clip and by group: mean over runs, and each run."
+    "By clip and by group: mean over runs, and each run; of runs of one kind."
     lines = ['| part | clip | bicubic dB | gain dB | from its frames dB | colour dB | each run |', '|---|---|---|---|---|---|---|']
     def row(part, name, clips):
         def mean(r, k, i): return statistics.mean(r['scores'][c][k][i] for c in clips)
@@ -90,7 +91,7 @@ def table(results: list[dict]) -> str:
     for part, groups in dict(dev=DEV, final=FINAL).items():
         there = {g: [c for c in clips if c in results[0]['scores']] for g, clips in groups.items()}
         lines += [row(part, c, [c]) for clips in there.values() for c in clips] + [row(part, f'*{g}*', clips) for g, clips in there.items() if len(clips) > 1]
-    head = f'{results[0]["steps"]} steps, {statistics.mean(r["train_cpu_seconds"] for r in results):.0f} s of CPU, {len(results)} runs, {results[0]["degradation"]}'
+    head = f'{results[0]["model"]} x{results[0]["scale"]}, {", ".join(str(r["steps"]) for r in results)} steps, {statistics.mean(r["train_cpu_seconds"] for r in results):.0f} s of CPU, {len(results)} runs, {results[0]["degradation"]}'
     return '\n'.join([head, '', *lines])
 
 
@@ -98,12 +99,16 @@ class Clock(Listener):
     "CPU seconds when each step ends."
     run_valid = False
     def __init__(self): self.ends = []
-    def after_batch(self): self.ends.append(time.process_time())
+    def after_batch(self):
+        if self.learn.last_micro: self.ends.append(time.process_time())
     def state_dict(self): return {}
 
 
 def trained(kind, given: dict, minutes: float) -> None:
     "Train a run, as many steps as fit into so many CPU minutes beside what it does once, if it does not say how many."
+    home = Path(given['root'])/given['name']
+    if (home/'cpu_seconds').exists(): return
+    if home.exists(): raise SystemExit(f'{home}: this run was interrupted, and what it cost is not known. Move it away.')
     if 'steps' not in given:
         with tempfile.TemporaryDirectory() as root:
             few, clock = given | dict(root=root, steps=80), Clock()
@@ -111,6 +116,7 @@ def trained(kind, given: dict, minutes: float) -> None:
             before = time.process_time(); kind.train(configure(Config, few | dict(name='measured')), [clock]); took = time.process_time() - before
         step = (clock.ends[-1] - clock.ends[19])/60
         given = given | dict(steps=int((60*minutes - took)/step) + 80)
+        if given['steps'] < 80: raise SystemExit(f'{minutes} minutes: to begin and to validate alone takes {took:.0f} s.')
     before = time.process_time()
     run = kind.train(configure(Config, given))
     (run.path/'cpu_seconds').write_text(str(time.process_time() - before))
@@ -126,7 +132,11 @@ def main() -> None:
     p.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', help='other parameters of the job')
     p.add_argument('--table', nargs='*', help='only print a table of these results')
     opt = p.parse_args()
-    if opt.table: print(table([json.loads(Path(f).read_text()) for f in opt.table])); return
+    if opt.table:
+        kinds = {}
+        for r in (json.loads(Path(f).read_text()) for f in opt.table): kinds.setdefault(tuple(r[k] for k in KIND), []).append(r)
+        print(*map(table, kinds.values()), sep='\n\n'); return
+    if opt.model != 'ours' and any(s.split('=')[0] in ('size', 'base_channels', 'num_blocks', 'checkpointing') for s in opt.set): raise SystemExit(f'{opt.model} has one size.')
     media = media_folder()
     if media is None: raise SystemExit('the media folder is missing: set TRAINLAB_DATA')
     root, more, part = Path(opt.root), {k: yaml.safe_load(v) for k, v in (s.split('=') for s in opt.set)}, 'final' if opt.final else 'dev'
@@ -140,7 +150,7 @@ def main() -> None:
         model, cfg = PEERS[opt.model].load(root/name, device='cpu')
         frames = opt.run_frames or cfg.frames
         found = score(dict(ours=model), scored(media, clips, frames, cfg.scale), opt.degradation, cfg.scale)
-        result = dict(name=name, steps=cfg.steps, degradation=opt.degradation, train_cpu_seconds=float((root/name/'cpu_seconds').read_text()), run_frames=frames, parameters=sum(q.numel() for q in model.parameters()), scores=found)
+        result = dict(name=name, model=opt.model, part=part, scale=cfg.scale, steps=cfg.steps, degradation=opt.degradation, train_cpu_seconds=float((root/name/'cpu_seconds').read_text()), run_frames=frames, parameters=sum(q.numel() for q in model.parameters()), scores=found)
         (root/f'{name}_f{frames}_{opt.degradation}_{part}.json').write_text(json.dumps(result, indent=1))
         print(name, table([result]), sep='\n', flush=True)
 

@@ -29,6 +29,7 @@ class Best(Callback):
         self.score, self.less = score.removeprefix('-'), score.startswith('-') or score == 'loss'
         self.value, self.at, self.waited, self.fresh = None, None, 0, False
         self.judge = ''                   # the files that are held out, in short
+        self.samples = ''                 # the names of the samples that are judged by, in short
         self.since: int | None = None     # the step at which a chapter begins: what was waited before does not count
 
     def better(self, value: float) -> bool:
@@ -74,14 +75,16 @@ def keep(self: Best) -> None:
 def before_fit(self: Best) -> None:
     held = [c.data.get('valid', {}) for c in self.home.chapters[-1:]]
     self.judge = sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
+    valid = getattr(self.learn.dls[1], 'source', None) if len(self.learn.dls) > 1 else None
+    self.samples = sha256(json.dumps([str(n) for n in getattr(valid, 'names', ())]).encode()).hexdigest()[:16]
 
 @patch
 def state_dict(self: Best) -> dict[str, Any]:
-    return dict(value=self.value, step=self.at, waited=self.waited, judge=self.judge)
+    return dict(value=self.value, step=self.at, waited=self.waited, judge=self.judge, samples=self.samples)
 
 @patch
 def load_state_dict(self: Best, state: dict[str, Any]) -> None:
-    if state.get('judge', self.judge) != self.judge: return      # other data is held out: nothing compares
+    if any(state.get(k, now) != now for k, now in (('judge', self.judge), ('samples', self.samples))): return
     value, step = state['value'], state['step']
     self.value, self.at = value if value is None else float(value), step if step is None else int(step)
     self.waited = int(state['waited'])

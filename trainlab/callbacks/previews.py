@@ -37,6 +37,7 @@ def drawn(
         name = str(valid.names[i])
         picture = draw(model, name, *valid.item(i, None))
         file = as_file(name)
+        if file in found: file = f'{file}_{i}'
         found |= {f'{file}_{k}': x for k, x in picture.items()} if isinstance(picture, dict) else {file: picture}
     return found
 
@@ -59,23 +60,24 @@ class Previews(Callback):
 
 # %% ../../nbs/callbacks/04_previews.ipynb #af30372c
 class Predictions(Callback):
-    "Whole outputs of each validation, and their truths, as PNG."
+    "Whole outputs of each validation, and their truths, as PNG: (1, 3, h, w) each, in [0, 1] or uint8."
     run_after, run_train = (Recording,), False
     def __init__(self,
-        most: int,  # samples, spread evenly over the validation set; batches of one
-    ): self.most = most
+        home: Run,
+        most: int,  # samples, spread evenly over the validation set
+    ): self.home, self.most = home, most
 
     def before_validate(self):
         valid = self.learn.dls.valid.source
-        self.names = {int(i): as_file(str(valid.names[i])) for i in spread(len(valid), self.most)}
-        home = self.learn.recording.home.path/'predictions'
-        self.now, self.truth = home/f'step_{self.learn.step:06d}', home/'truth'
-        for folder in (self.now, self.truth): folder.mkdir(parents=True, exist_ok=True)
+        self.names = {i: f'{i:04d}_{as_file(str(valid.names[i]))}' for i in spread(len(valid), self.most).tolist()}
+        self.folder = self.home.path/'predictions'/f'step_{self.learn.step:06d}'
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
 
     def after_batch(self):
-        if self.learn.iter not in self.names: return
-        file = f'{self.names[self.learn.iter]}.png'
-        for folder, (x,) in ((self.now, self.learn.pred), (self.truth, self.learn.yb[0])):
-            Image.fromarray(pixels(x)).save(folder/file)
+        name = self.names.get(self.learn.iter)
+        if name is None: return
+        for end, (x,) in (('', self.learn.pred), ('_truth', self.learn.yb[0])):
+            Image.fromarray(pixels(x)).save(self.folder/f'{name}{end}.png')
 
     def state_dict(self) -> dict[str, Any]: return {}

@@ -132,12 +132,13 @@ class Features(nn.Module):
 ERRORS = dict(l1=F.l1_loss, l2=F.mse_loss)
 
 class Perceptual:
-    "Between VGG16 features, or, with `weights=None`, the gradient loss; no module, so no part of who keeps it."
+    "The error of VGG16's features, or, with `weights=None`, the gradient loss; no module, so no part of who keeps it."
     def __init__(self,
         weights: str | Path | None,  # 'torchvision' | path | 'random' | None
         depth: int = 4,              # of the five
         error: str = 'l1',           # l1 | l2 (squared), of the features
     ):
+        if error == 'l2' and weights is None: raise ValueError('error l2 is of features: give weights.')
         if error not in ERRORS: raise ValueError(f'error {error!r}: {" or ".join(ERRORS)} expected.')
         self.features, self.error = Features('vgg16', weights, depth) if weights is not None else None, ERRORS[error]
         self.name = f'vgg16:{self.features.weights}{" l2"*(error == "l2")}' if self.features else 'gradient'
