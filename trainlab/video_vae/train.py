@@ -191,7 +191,7 @@ def optimizer(cfg: Config, model: nn.Module) -> Callable:
     make = partial(torch.optim.AdamW, betas=(.9, .95), weight_decay=cfg.weight_decay, fused=True)
     return lambda parameters: make(rates(model))
 
-def begin(learn: SeekableLearner, steps: int = 64, more: int = 160) -> None:
+def begin(learn: SeekableLearner, steps: int = 64, more: int = 256) -> None:
     "Fit the linear codec on samples of the first phase, classes on more; say what the model leaves out."
     def samples(n): return (learn.loader.one_batch(s)[0] for s in spread(learn.plan.starts[1], n).tolist())
     learn.model.fit_base(samples(steps))
