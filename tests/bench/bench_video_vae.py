@@ -2,7 +2,7 @@
 
     python tests/bench/bench_video_vae.py --minutes 10 --seed 0             # scored on the development set: to choose by
     python tests/bench/bench_video_vae.py --minutes 10 --seed 0 --final     # on the final set, too: for what is chosen, once
-    python tests/bench/bench_video_vae.py --minutes 10 --model wan          # wan | vidtok | leanvae: as large, as long
+    python tests/bench/bench_video_vae.py --minutes 10 --model wan          # diffusers' AutoencoderKLWan, as long
     python tests/bench/bench_video_vae.py --minutes 10 --set augment=0      # other parameters of the job
     python tests/bench/bench_video_vae.py --steps 300                       # the same number of steps
     python tests/bench/bench_video_vae.py --table results/*.json            # by clip and by group, of finished results
@@ -38,7 +38,7 @@ FINAL = dict(textured=['calendar', 'dog', 'carphone'], fixed=['persons', 'bottle
              text=['text_final_14', 'text_final_20'])
 FONTS = dict(dev='DejaVuSans.ttf', final='DejaVuSerif.ttf')
 SIDE, FRAMES, WINDOWS = 256, 17, 4
-WAN = dict(base_dim=16, dim_mult=[1, 3, 4, 4], z_dim=16)  # widths that 16 divides, which convolutions are fastest with
+WAN = dict(base_dim=16, dim_mult=[1, 3, 4, 4], z_dim=16)  # as large as our nano; widths that 16 divides, which convolutions are fastest with
 FIXED = dict(valid=['juggle*'], side=SIDE, resolution=64, frames=FRAMES, batch_size=4, preview_every=0, previews=0, save_every=0, save_minutes=0,
              valid_resolution=SIDE, valid_frames=FRAMES, warmup=50, device='cpu')
 
@@ -139,12 +139,8 @@ def ours(opt, data: Path, root: str, steps: int, measure: bool = False):
 def other(opt, data: Path, root: str, seconds: float):
     "The loop of diffusers' examples: AdamW, warm-up and cosine, mean squared error and KL."
     torch.manual_seed(opt.seed)
-    if opt.model == 'wan':
-        from diffusers import AutoencoderKLWan
-        vae = DiffusersVAE(AutoencoderKLWan(**WAN))
-    else:
-        import peers
-        vae = DiffusersVAE(peers.MODELS[opt.model]())
+    from diffusers import AutoencoderKLWan
+    vae = DiffusersVAE(AutoencoderKLWan(**WAN))
     run = Run(config(opt, data, root, name=opt.model, steps=10**5))
     with run.open(): learn = system.learner(run.config, run)
     vae.fit_base(learn.loader.one_batch(s)[0] for s in range(0, 1600, 25))
@@ -184,7 +180,7 @@ def table(results: list[dict]) -> str:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--minutes', type=float, default=10); p.add_argument('--steps', type=int, default=0); p.add_argument('--seed', type=int, default=0)
-    p.add_argument('--model', choices=('ours', 'wan', 'vidtok', 'leanvae'), default='ours'); p.add_argument('--final', action='store_true', help='score on the final set, too')
+    p.add_argument('--model', choices=('ours', 'wan'), default='ours'); p.add_argument('--final', action='store_true', help='score on the final set, too')
     p.add_argument('--lr', type=float, default=5e-4, help='of the others'); p.add_argument('--kl', type=float, default=1e-7, help='of the others')
     p.add_argument('--precision', default='bf16', help='of the others')
     p.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', help='other parameters of the job')
