@@ -1,62 +1,118 @@
-"""Train video VAEs on real clips and score them on two that were held out, beside the closed-form floor of the same compression.
+"""Train video VAEs on real clips and score them on content and people that they never saw, beside the closed-form floor.
 
-    python tests/bench/bench_video_vae.py --minutes 10 --seed 0
-    python tests/bench/bench_video_vae.py --minutes 10 --model wan            diffusers' AutoencoderKLWan of the same size
-    python tests/bench/bench_video_vae.py --steps 300                         the same number of steps
-    python tests/bench/bench_video_vae.py --minutes 2 --kl 1e-4               one point of the sweep over the KL weight
+    python tests/bench/bench_video_vae.py --minutes 10 --seed 0             # scored on the development set: to choose by
+    python tests/bench/bench_video_vae.py --minutes 10 --seed 0 --final     # on the final set, too: for what is chosen, once
+    python tests/bench/bench_video_vae.py --minutes 10 --model wan          # diffusers' AutoencoderKLWan, as long
+    python tests/bench/bench_video_vae.py --minutes 10 --set base=classes size=pico     # other parameters of the job
+    python tests/bench/bench_video_vae.py --steps 300                       # the same number of steps
+    python tests/bench/bench_video_vae.py --table results/*.json            # by clip and by group, of finished results
 
-asl_book and bikes of the media folder are held out; all other clips but carphone (176x144) are trained on, 240 frames of each
-at most, decoded with a shorter side of 256. 4x8x8, 16 channels. Scored: four windows of 17 frames of the middle 256x256 of each
-clip; RGB PSNR by frame. Minutes are CPU minutes of this process, which has one thread: set OMP_NUM_THREADS=1.
-Prints one line of JSON.
+Of the media folder (see `trainlab.media.samples.media_folder`). No scene, person or film is in two parts. 4x8x8, 16 channels,
+clips decoded with a shorter side of 256. Scored: windows of 17 frames of the middle 256x256 (of carphone, which is smaller, 144x144),
+spread evenly, and clips of drawn text in fonts that no training draws. PSNR in dB, mean over frames, then over windows:
+RGB, of the first frame, of the later ones, of luma, of colour (Cb and Cr together). The floor is the linear codec of the
+same compression, fitted on the same clips. Minutes are CPU minutes of the steps; the process has one thread. Prints one line of JSON.
 """
-import argparse, json, math, tempfile, time
+import argparse, json, math, os, statistics, tempfile, time
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 from pathlib import Path
-import numpy as np, torch
+import numpy as np, torch, yaml
 from fastai.callback.core import Callback
+from PIL import Image, ImageDraw, ImageFont
 from trainlab.engine.device import autocast
 from trainlab.run.config import configure
 from trainlab.run.folder import Run
+from trainlab.media.clips import Clip
 from trainlab.media.frames import cached_frames
 from trainlab.media.samples import media_folder
+from trainlab.media.video import probe
 from trainlab.nn.latents import LatentStatistics
+from trainlab.video_vae.data import ValidationClips
 from trainlab.video_vae.diffusers_vae import DiffusersVAE
 from trainlab.video_vae.linear_codec import as_signed
-from trainlab.media.clips import Clip
-from trainlab.video_vae.data import ValidationClips
 from trainlab.video_vae.train import Config, frame_psnr, system
 
-WAN = dict(base_dim=16, dim_mult=[1, 3, 4, 4], z_dim=16)  # 4 % smaller than our nano; widths that 16 divides, which convolutions are fastest with
-HELD = ('asl_book.mkv', 'bikes.mp4')
-FIXED = dict(valid=list(HELD), max_frames=240, side=256, resolution=64, frames=17, batch_size=4, preview_every=0, save_every=0, save_minutes=0, valid_resolution=256, valid_frames=17)
+TRAIN = 'bedroom bigbuckbunny bbb_film_0_30 bikes blocks cars face_talk asl_again asl_help asl_no asl_yes'.split()
+DEV = dict(textured=['juggle'], people=['faces_short', 'asl_milk', 'asl_thanks'], text=['text_dev_14', 'text_dev_20'])
+FINAL = dict(textured=['calendar', 'dog', 'carphone'], fixed=['persons', 'bottles'], people=['asl_walk'], smooth=['moon'],
+             text=['text_final_14', 'text_final_20'])
+FONTS = dict(dev='DejaVuSans.ttf', final='DejaVuSerif.ttf')
+SIDE, FRAMES, WINDOWS = 256, 17, 4
+WAN = dict(base_dim=16, dim_mult=[1, 3, 4, 4], z_dim=16)  # as large as our nano; widths that 16 divides, which convolutions are fastest with
+FIXED = dict(valid=['juggle*'], side=SIDE, resolution=64, frames=FRAMES, batch_size=4, preview_every=0, previews=0, save_every=0, save_minutes=0,
+             valid_resolution=SIDE, valid_frames=FRAMES, warmup=50, device='cpu')
 
 
-def linked(to: Path) -> Path:
+def place(media: Path, name: str) -> Path: return next((media/'video').glob(f'{name}.*'))
+
+def training_folder(media: Path, to: Path) -> Path:
+    "Links to the clips, and to one that a run may be validated on."
     to.mkdir(parents=True, exist_ok=True)
-    for f in sorted((media_folder()/'video').iterdir()):
-        if f.name != 'carphone.mp4' and not (to/f.name).exists(): (to/f.name).symlink_to(f.resolve())
+    for path in (place(media, name) for name in [*TRAIN, 'juggle']): (to/path.name).symlink_to(path.resolve())
     return to
 
+def drawn_text(part: str, size: int) -> Clip:
+    "Lines of text, half of them moving, black on white and in colours: (17, 256, 256, 3)."
+    import matplotlib
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path())/'fonts'/'ttf'/FONTS[part]), size)
+    words = dict(dev='Sphinx of black quartz, judge my vow 0123', final='Pack my box with five dozen jugs 456789')[part]
+    paints = [('white', 'black'), ('black', 'white'), ('navy', 'yellow'), ('white', 'red')]
+    frames = []
+    for t in range(FRAMES):
+        image = Image.new('RGB', (SIDE, SIDE)); draw = ImageDraw.Draw(image)
+        for row, (back, front) in enumerate(paints):
+            draw.rectangle([0, 64*row, SIDE, 64*row + 63], back)
+            for line in range(2): draw.text((8 - 2*t*line, 64*row + 4 + 30*line), words, front, font)
+        frames.append(np.asarray(image))
+    return Clip(f'text_{part}_{size}', np.stack(frames))
+
+def clip_of(media: Path, name: str) -> Clip:
+    if name.startswith('text'): return drawn_text(name.split('_')[1], int(name.split('_')[2]))
+    if name != 'calendar':
+        video = probe(place(media, name))
+        return Clip(name, cached_frames(video, 10**6, side=min(SIDE, video.width, video.height)))
+    pictures = [Image.open(p).convert('RGB') for p in sorted((media/'vid4/calendar/GT').glob('*.png'))]
+    width, height = pictures[0].size
+    return Clip(name, np.stack([np.asarray(p.resize((round(width*SIDE/height), SIDE), Image.Resampling.BICUBIC)) for p in pictures]))
+
+def windows(media: Path, parts: list[dict]):
+    "name, (1, 3, 17, h, w) in [-1, 1]."
+    for name in (n for part in parts for names in part.values() for n in names):
+        clip = clip_of(media, name)
+        valid = ValidationClips([clip], min(SIDE, clip.height//8*8, clip.width//8*8), FRAMES, WINDOWS)
+        for i in range(len(valid)): yield name, as_signed(valid.item(i)[0])[None]
+
+
+def luma_and_colour(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    "BT.601, full range: (t, h, w) and (t, 2, h, w) in [0, 1], of (1, 3, t, h, w) in [-1, 1]."
+    to = torch.tensor([[.299, .587, .114], [-.168736, -.331264, .5], [.5, -.418688, -.081312]])
+    y = torch.einsum('ck,bkthw->btchw', to, ((x.float() + 1)/2).clamp(0, 1))[0]
+    return y[:, 0], y[:, 1:]
+
+def measured(fake: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
+    db = lambda a, b: (-10*(a - b).square().flatten(1).mean(1).clamp_min(1e-10).log10()).mean().item()
+    rgb, (y, c), (y0, c0) = frame_psnr(fake, real)[0], luma_and_colour(fake), luma_and_colour(real)
+    return dict(psnr=rgb.mean().item(), first=rgb[0].item(), later=rgb[1:].mean().item(), luma=db(y, y0), colour=db(c, c0))
 
 @torch.no_grad()
-def scored(model, data: Path, precision: str) -> dict:
-    "PSNR of the model and of the floor, by clip and on average, and what the latents are like."
-    model.eval(); found, statistics = {}, LatentStatistics()
-    valid = ValidationClips([Clip(n, cached_frames(data/n, 10**6, side=256)) for n in HELD], 256, 17, windows=4)
-    for i, (clip, _) in enumerate(valid.items):
-        x = as_signed(valid.item(i)[0])[None]
+def scored(model, media: Path, precision: str, final: bool) -> dict:
+    "clip -> what the model and the floor score, and what the latents are like."
+    model.eval(); found, statistics_ = {}, LatentStatistics()
+    for name, x in windows(media, [DEV, FINAL] if final else [DEV]):
         with autocast(torch.device('cpu'), precision): out = model(x)
-        statistics.add(out.posterior)
+        if not name.startswith('text'): statistics_.add(out.posterior)
         real = x[:, :, :out.reconstruction.shape[2]]
-        found.setdefault(clip.name, []).append([frame_psnr(y, real).mean().item() for y in (out.reconstruction, model.floor(real))])
-    by_clip = {k: np.mean(v, 0) for k, v in found.items()}
-    ours, floor = np.mean(list(by_clip.values()), 0)
-    return dict(psnr=round(ours, 3), floor=round(floor, 3), over_floor=round(ours - floor, 3), **{k: [round(float(x), 2) for x in v] for k, v in by_clip.items()},
-                kl_per_dim=round(float(statistics.kl_per_dim.mean()), 4), active=statistics.active_channels)
+        found.setdefault(name, []).append(dict(ours=measured(out.reconstruction, real), floor=measured(model.floor(real), real)))
+    mean = lambda rows: {k: {m: round(statistics.mean(r[k][m] for r in rows), 3) for m in rows[0][k]} for k in rows[0]}
+    by_clip = {name: mean(rows) for name, rows in found.items()}
+    of = lambda part: [by_clip[n] for g, names in part.items() if g != 'text' for n in names]
+    gain = lambda clips: {m: round(statistics.mean(v['ours'][m] - v['floor'][m] for v in clips), 3) for m in clips[0]['ours']}
+    means = {k: dict(gain=gain(of(part)), mean=mean(of(part))) for k, part in dict(dev=DEV, **(dict(final=FINAL) if final else {})).items()}
+    return dict(**means, kl_per_dim=round(float(statistics_.kl_per_dim.mean()), 4), active=statistics_.active_channels, scores=by_clip)
 
 
 class Clock(Callback):
-    "CPU seconds of the steps alone, and an end to them."
+    "CPU seconds of the steps alone."
     run_valid, toward_end = False, True
     def __init__(self): self.begun, self.seconds = None, 0.
     def before_batch(self): self.begun = self.begun or time.process_time()
@@ -64,25 +120,30 @@ class Clock(Callback):
     def state_dict(self): return {}
 
 
+def config(opt, data: Path, root: str, **more): return configure(Config, FIXED | dict(data=str(data), root=root, seed=opt.seed, resume=False) | more | opt.more)
+
 def ours(opt, data: Path, root: str, steps: int, measure: bool = False):
-    cfg = configure(Config, FIXED | dict(name='measure' if measure else 'bench', data=str(data), root=root, steps=steps, seed=opt.seed, lr=opt.lr, kl_weight=opt.kl, size=opt.size, resume=False))
+    cfg = config(opt, data, root, name='measure' if measure else 'bench', steps=steps)
     run, clock = Run(cfg), Clock()
     with run.open():
         learn = system.learner(cfg, run)
         if len(learn.dls) > 1: learn.dls.loaders = learn.dls.loaders[:1]      # scored below, at the end
-        system.begin(learn); learn.add_cb(clock); learn.fit()
-        with learn.averaged(): result = None if measure else scored(learn.model, data, cfg.precision)
+        began = time.process_time(); system.begin(learn); fitted = time.process_time() - began
+        learn.add_cb(clock); learn.fit()
+        with learn.averaged(): result = None if measure else scored(learn.model, opt.media, cfg.precision, opt.final) | dict(fit_seconds=round(fitted, 1))
+        if opt.keep and not measure:
+            with learn.averaged(): learn.model.save_pretrained(opt.keep)
     return learn.model, clock.seconds, result
 
 
-def plain_wan(opt, data: Path, root: str, seconds: float):
+def other(opt, data: Path, root: str, seconds: float):
     "The loop of diffusers' examples: AdamW, warm-up and cosine, mean squared error and KL."
-    from diffusers import AutoencoderKLWan
     torch.manual_seed(opt.seed)
+    from diffusers import AutoencoderKLWan
     vae = DiffusersVAE(AutoencoderKLWan(**WAN))
-    run = Run(configure(Config, FIXED | dict(name='wan', data=str(data), root=root, steps=10**5, seed=opt.seed, resume=False)))
+    run = Run(config(opt, data, root, name=opt.model, steps=10**5))
     with run.open(): learn = system.learner(run.config, run)
-    vae.fit_base(learn.loader.one_batch(s)[0] for s in range(0, 1600, 100))
+    vae.fit_base(learn.loader.one_batch(s)[0] for s in range(0, 1600, 25))
     batches, optimizer = learn.loader.batches(), torch.optim.AdamW(vae.vae.parameters(), opt.lr)
     precision, total, step, finite, began = opt.precision, opt.steps, 0, True, time.process_time()
     while True:
@@ -95,27 +156,51 @@ def plain_wan(opt, data: Path, root: str, seconds: float):
         torch.nn.utils.clip_grad_norm_(vae.vae.parameters(), 1.); optimizer.step(); optimizer.zero_grad()
         step, finite = step + 1, bool(terms['reconstruction'].isfinite())
     took = time.process_time() - began
-    return vae, step, took, scored(vae, data, precision) | dict(finite=finite)
+    return vae, step, took, scored(vae, opt.media, precision, opt.final) | dict(finite=finite)
+
+
+def table(results: list[dict]) -> str:
+    "By clip and by group: means over runs, and each run."
+    lines = ['| part | clip | floor dB | gain dB | first | later | luma | colour | each run |', '|---|---|---|---|---|---|---|---|---|']
+    def row(part, name, clips):
+        gain = lambda r, m: statistics.mean(r['scores'][c]['ours'][m] - r['scores'][c]['floor'][m] for c in clips)
+        mean = lambda m: statistics.mean(gain(r, m) for r in results)
+        floor = statistics.mean(r['scores'][c]['floor']['psnr'] for r in results for c in clips)
+        rest = ' | '.join(f'{mean(m):+.2f}' for m in ('first', 'later', 'luma', 'colour'))
+        each = ', '.join(f'{gain(r, "psnr"):+.2f}' for r in results)
+        return f'| {part} | {name} | {floor:.2f} | **{mean("psnr"):+.2f}** | {rest} | {each} |'
+    for part, groups in dict(dev=DEV, final=FINAL).items():
+        there = {g: [c for c in clips if c in results[0]['scores']] for g, clips in groups.items()}
+        real = [c for g, clips in there.items() for c in clips if g != 'text']
+        lines += [row(part, c, [c]) for clips in there.values() for c in clips] + [row(part, f'*{g}*', clips) for g, clips in there.items() if len(clips) > 1]
+        lines += [row(part, '**all but text**', real)] if real else []
+    return '\n'.join(lines)
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--minutes', type=float, default=10); p.add_argument('--steps', type=int, default=0); p.add_argument('--seed', type=int, default=0)
-    p.add_argument('--model', choices=('ours', 'wan'), default='ours'); p.add_argument('--lr', type=float, default=5e-4); p.add_argument('--kl', type=float, default=1e-7)
-    p.add_argument('--size', default='nano'); p.add_argument('--precision', default='bf16', help='of the loop around Wan')
+    p.add_argument('--model', choices=('ours', 'wan'), default='ours'); p.add_argument('--final', action='store_true', help='score on the final set, too')
+    p.add_argument('--lr', type=float, default=5e-4, help='of the others'); p.add_argument('--kl', type=float, default=1e-7, help='of the others')
+    p.add_argument('--precision', default='bf16', help='of the others')
+    p.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', help='other parameters of the job')
+    p.add_argument('--keep', default='', help='folder for our trained model'); p.add_argument('--table', nargs='*', help='only print a table of these results')
     opt = p.parse_args()
+    if opt.table: print(table([json.loads(Path(f).read_text()) for f in opt.table])); return
+    opt.media, opt.more = media_folder(), {k: yaml.safe_load(v) for k, v in (s.split('=') for s in opt.set)}
+    if opt.media is None: raise SystemExit('the media folder is missing: set TRAINLAB_DATA')
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as root:
-        data = linked(Path(root)/'video')
-        if opt.model == 'wan':
-            model, steps, took, result = plain_wan(opt, data, root, 60*opt.minutes)
-            more = dict(parameters=sum(q.numel() for q in model.vae.parameters()))
-        else:
+        data = training_folder(opt.media, Path(root)/'video')
+        if opt.model == 'ours':
             steps = opt.steps
             if not steps: ours(opt, data, root, 5, True); steps = int(60*opt.minutes/(ours(opt, data, root, 40, True)[1]/40))
             model, took, result = ours(opt, data, root, steps)
-            more = dict(parameters=sum(q.numel() for q in model.parameters()))
-    print(json.dumps(dict(model=opt.model, seed=opt.seed, lr=opt.lr, kl_weight=opt.kl, steps=steps, cpu_seconds=round(took, 1), **more, **result)))
+            count = sum(q.numel() for q in model.parameters())
+        else:
+            vae, steps, took, result = other(opt, data, root, 60*opt.minutes)
+            count = sum(q.numel() for q in vae.vae.parameters())
+    print(json.dumps(dict(model=opt.model, seed=opt.seed, set=opt.more, steps=steps, cpu_seconds=round(took, 1), parameters=count, **result)))
 
 
 if __name__ == '__main__': main()
