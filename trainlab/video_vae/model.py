@@ -21,7 +21,7 @@ from .net import Stack
 # %% ../../nbs/video_vae/04_model.ipynb #4dedb38d
 SIZES = dict(pico=(128, 2, 3), nano=(256, 2, 3),   # width, blocks of the encoder, of the decoder
              small=(384, 3, 5), base=(768, 4, 8))
-CORRECTIONS = dict(blocks=(1., 1.), classes=(.1, .2))  # scale of the encoder's net, of the decoder's
+CORRECTIONS = dict(blocks=(1., 1.), neighbours=(.1, .2), classes=(.1, .2))  # linear codec -> scale of the two nets
 
 # %% ../../nbs/video_vae/04_model.ipynb #322ee093
 class VideoVAE(PretrainedModel):
@@ -34,16 +34,16 @@ class VideoVAE(PretrainedModel):
         decoder_blocks: int = 3,
         reconstruction: str = 'l2',  # l2 | l1, in [-1, 1]
         scaling_factor: float = 1.,  # latents times this have unit variance; measured as a run ends
-        base: str = 'blocks',        # the linear codec: blocks (one for all) | classes (one for each class)
+        base: str = 'blocks',        # the linear codec: a key of `CORRECTIONS`
     ):
         super().__init__()
         if reconstruction not in ('l2', 'l1'):
             raise ValueError(f'reconstruction {reconstruction!r} is unknown. There are l2, l1.')
         if base not in CORRECTIONS: raise ValueError(f'base {base!r} is unknown. There are {", ".join(CORRECTIONS)}.')
         self.floor, self.corrections = LinearCodec(latent_channels), CORRECTIONS[base]
-        self.classes = Classes(latent_channels) if base == 'classes' else None
+        self.classes, self.near = Classes(latent_channels) if base == 'classes' else None, base != 'blocks'
         means, logvars, codes = self.classes.sizes if self.classes else 3*[latent_channels]
-        side, trains = (3, False) if self.classes else (1, True)
+        side, trains = (3, False) if self.near else (1, True)
         self.encode_base = nn.Parameter(torch.zeros(means, BLOCK, 1, 1), trains)
         self.decode_base = nn.Parameter(torch.zeros(BLOCK, codes, side, side), trains)
         self.base_bias = nn.Parameter(torch.zeros(BLOCK))
@@ -61,7 +61,8 @@ def fit_base(self: VideoVAE,
     self.base_bias.copy_(self.floor.mean.flatten())
     if self.classes: return self
     self.encode_base.copy_(self.floor.encode)
-    self.decode_base.copy_(self.floor.decode)
+    middle = self.decode_base.shape[-1]//2
+    self.decode_base.zero_()[..., middle, middle] = self.floor.decode[..., 0, 0]
     return self
 
 # %% ../../nbs/video_vae/04_model.ipynb #182bbf0f
@@ -96,9 +97,12 @@ def fit_decoder(self: VideoVAE,
     clips: Iterable[Tensor],  # (b, 3, t, h, w), uint8 or in [-1, 1]
 ) -> VideoVAE:
     "Then let the linear decoder see neighbours."
-    pairs = ((self.classes.laid_out(self._linear(y)), y) for y in map(self.centred, clips))
+    pairs = ((self._laid_out(self._linear(y)), y) for y in map(self.centred, clips))
     self.decode_base.copy_(neighbour_decoder(pairs, self.decode_base[:, :, 1:2, 1:2]))
     return self
+
+@patch
+def _laid_out(self: VideoVAE, z: Tensor) -> Tensor: return self.classes.laid_out(z) if self.classes else z
 
 @patch
 def _linear(self: VideoVAE, y: Tensor, change: Tensor | float = 0.) -> Tensor:
@@ -124,9 +128,9 @@ def _encode(self: VideoVAE, y: Tensor, pasts: list | None) -> tuple[Posterior, l
 def _decode(self: VideoVAE, z: Tensor, pasts: list | None) -> tuple[Tensor, list]:
     "Latents (b, c, n, h/8, w/8) to frames, the three in front included."
     b, z = len(z), z.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    if self.classes: z = self.classes.laid_out(z)
+    z = self._laid_out(z)
     change, pasts = self.decoder(z, pasts, b)
-    base = F.conv2d(around(z) if self.classes else z, self.decode_base, self.base_bias)
+    base = F.conv2d(around(z) if self.near else z, self.decode_base, self.base_bias)
     y = base + change*(self.floor.spread*self.corrections[1])
     return from_blocks(y.unflatten(0, (b, -1)).float()), pasts
 
@@ -233,17 +237,17 @@ def checkpointing(self: VideoVAE, on: bool = True) -> VideoVAE:
 def rates(
     model: nn.Module,
 ) -> list[dict]: # parameter groups for an optimizer
-    "The linear codec is right already: it learns at a tenth of the rate. A net above classes learns twice as fast."
+    "The linear codec learns at a tenth of the rate, for it is right already; a net of small corrections at twice."
     slow = lambda name: 'base' in name and 'base_layer' not in name and 'lora_' not in name
     rest, base = ([p for n, p in model.named_parameters() if slow(n) == s] for s in (False, True))
-    scale = 2. if getattr(model, 'classes', None) else 1.
+    scale = 2. if getattr(model, 'near', False) else 1.
     return [dict(params=rest, lr_scale=scale), *([dict(params=base, lr_scale=.1*scale)] if base else [])]
 
 def video_vae(
     size: str = 'nano',          # pico | nano | small | base
     latent_channels: int = 16,   # numbers at each place of the latents
     reconstruction: str = 'l2',  # l2 | l1
-    base: str = 'blocks',        # the linear codec: blocks (one for all) | classes (one for each class)
+    base: str = 'blocks',        # the linear codec: blocks | neighbours | classes
 ) -> VideoVAE:
     "A video VAE of one of the sizes."
     if size not in SIZES: raise ValueError(f'size {size!r} is unknown. There are {", ".join(SIZES)}.')

@@ -54,7 +54,7 @@ class Config(TrainConfig, defaults=dict(name='video_vae', steps=400, ema=.99, pr
     model_settings: dict[str, Any] = setting({}, 'settings of a model of diffusers, such as {base_dim: 32}', 'model')
     size: str = setting('nano', 'pico | nano | small | base, of our own model', 'model')
     latent_channels: int = setting(16, 'channels of a latent, of our own model', 'model', ge=1)
-    base: Literal['blocks', 'classes'] = setting('blocks', 'linear codec: blocks (one) | classes (several)', 'model')
+    base: Literal['blocks', 'neighbours', 'classes'] = setting('blocks', 'blocks | neighbours | classes', 'model')
     reconstruction: Literal['l2', 'l1'] = setting('l2', 'l2 | l1: the error trained on, in [-1, 1]', 'objective')
     kl_weight: float = setting(1e-7, 'of KL: nats a latent number, to errors of output numbers', 'objective', ge=0)
     perceptual_weight: float = setting(0., 'of the perceptual term', 'objective', ge=0)
@@ -200,7 +200,8 @@ def begin(learn: SeekableLearner, steps: int = 64, more: int = 256) -> None:
     def samples(n): return (learn.loader.one_batch(s)[0] for s in spread(learn.plan.starts[1], n).tolist())
     learn.model.fit_base(samples(steps))
     if not isinstance(learn.model, DiffusersVAE):
-        if learn.model.classes: learn.model.fit_classes(samples(more)).fit_decoder(samples(more))
+        if learn.model.classes: learn.model.fit_classes(samples(more))
+        if learn.model.near: learn.model.fit_decoder(samples(more))
         return
     lengths = [s.frames for s in learn.loader.sources.values()]
     for t in sorted({min(lengths), max(lengths), learn.dls.valid.source.frames}):
