@@ -1,7 +1,7 @@
 "The two stages of the video VAE, what began before there were classes, and the script that scores a folder of clips."
 import importlib.util
 from pathlib import Path
-import numpy as np, pytest, yaml
+import numpy as np, pytest, torch, yaml
 from trainlab.media.video import write_video
 from trainlab.run.checkpoint import read_checkpoint
 from trainlab.run.config import configure
@@ -44,6 +44,25 @@ def test_a_model_from_before_there_were_classes_is_read_and_trained_on(home):
     (home/'old/config.json').write_text(said.replace('  "base": "blocks",\n', ''))
     run = system.train(config(home, name='on', init_from=str(home/'old')))
     assert run.config.base == 'blocks' and run.config.size == 'nano' and Weights(run.path).tensors()['decode_base'].shape == (768, 8, 1, 1)
+
+
+@pytest.mark.parametrize('base', ['neighbours', 'classes'])
+def test_other_linear_codecs_go_on_exactly_and_take_adapters(home, base):
+    def kept(run): return Weights(run.path).tensors()
+    given = dict(name='on', base=base, size='pico', steps=4, warmup=0)
+    whole = kept(system.train(config(home, **given)))
+    again = kept(system.train(config(home, **given, resume_from=2)))
+    assert all(v.equal(again[k]) for k, v in whole.items())
+    adapted = system.train(config(home, name='adapted', init_from=str(home/'runs/on'), training_mode='lora', rank=2, steps=1, warmup=0))
+    assert adapted.config.base == base and all(v.equal(kept(adapted)[k]) for k, v in whole.items() if 'base' in k or 'classes' in k)
+    vae = VideoVAE.from_pretrained(home/'runs/on/model/diffusers').eval()
+    clip = torch.rand(1, 3, 13, 24, 40)*2 - 1
+    with torch.no_grad():
+        z = vae.encode(clip).mode(); parts = vae.encode(clip, chunk=4).mode()
+        assert (z - parts).abs().max() < 1e-4 and (vae.decode(z) - vae.decode(z, chunk=1)).abs().max() < 1e-4
+        later = clip.clone(); later[:, :, 9:] = 0
+        assert (vae.encode(later).mode()[:, :, :3] - z[:, :, :3]).abs().max() < 1e-4          # what comes later changes nothing before
+        assert vae.to(torch.bfloat16).encode(clip.bfloat16()).mode().isfinite().all()
 
 
 def test_clips_of_a_folder_are_scored(home):

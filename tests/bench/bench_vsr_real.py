@@ -134,7 +134,7 @@ def main() -> None:
     opt = p.parse_args()
     if opt.table:
         kinds = {}
-        for r in (json.loads(Path(f).read_text()) for f in opt.table): kinds.setdefault(tuple(r[k] for k in KIND), []).append(r)
+        for r in (json.loads(Path(f).read_text()) for f in opt.table): kinds.setdefault(tuple(r.get(k) for k in KIND), []).append(r)
         print(*map(table, kinds.values()), sep='\n\n'); return
     if opt.model != 'ours' and any(s.split('=')[0] in ('size', 'base_channels', 'num_blocks', 'checkpointing') for s in opt.set): raise SystemExit(f'{opt.model} has one size.')
     media = media_folder()

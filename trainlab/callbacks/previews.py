@@ -32,12 +32,13 @@ def drawn(
     most: int = 4,    # samples
 ) -> dict[str, np.ndarray]:
     "File name -> picture."
-    found = {}
+    found, used = {}, set()
     for i in spread(len(valid), most).tolist():
         name = str(valid.names[i])
         picture = draw(model, name, *valid.item(i, None))
         file = as_file(name)
-        if file in found: file = f'{file}_{i}'
+        if file in used: file = f'{file}_{i}'
+        used.add(file)
         found |= {f'{file}_{k}': x for k, x in picture.items()} if isinstance(picture, dict) else {file: picture}
     return found
 

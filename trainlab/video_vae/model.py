@@ -119,9 +119,10 @@ def _encode(self: VideoVAE, y: Tensor, pasts: list | None) -> tuple[Posterior, l
     b = len(y)
     y = y.flatten(0, 1).contiguous(memory_format=torch.channels_last) - self.floor.mean
     change, pasts = self.encoder(y/self.floor.spread, pasts, b)
-    change, logvar = (change*self.corrections[0]).split(len(self.encode_base), 1)
+    change, logvar = change.split(len(self.encode_base), 1)
     if self.classes: logvar = F.pad(logvar, (0, 0, 0, 0, 0, 1))
-    mean, logvar = (x.unflatten(0, (b, -1)).transpose(1, 2) for x in (self._linear(y, change), logvar - 10))
+    mean = self._linear(y, change*self.corrections[0])
+    mean, logvar = (x.unflatten(0, (b, -1)).transpose(1, 2) for x in (mean, logvar - 10))
     return Posterior(mean, logvar), pasts
 
 @patch

@@ -126,7 +126,7 @@ def residual_noise(
     others: Tensor,    # (b, k, h, w)
     flow: Tensor,      # (b, k, 2, h, w)
     residual: Tensor,  # (b, k, h, w) what the others' samples differ from the centre's surface
-    consistent: bool = True,  # doubt samples that are off by more than the detail there is
+    consistent: bool = True,  # doubt samples that are off by about the detail there is, and more
 ) -> Tensor: # (b, k, h, w)
     "Variance of each residual, relative to that of the field."
     detail = separable((centre - separable(centre, gaussian, 1.)).square(), gaussian, 1.5)
