@@ -35,7 +35,7 @@ def test_in_the_second_stage_the_decoder_alone_trains(home):
     run = system.train(config(home, name='stages', phases=phases))
     first, last = (read_checkpoint(run.path/'checkpoints'/f'step_{s:08d}')[0]['model'] for s in (2, 4))
     changed = {k.partition('.')[0] for k in first if not (first[k] == last[k]).all()}
-    assert changed == {'decoder', 'base_bias'}
+    assert changed == {'decoder', 'decode_base', 'base_bias'}
 
 
 def test_a_model_from_before_there_were_classes_is_read_and_trained_on(home):

@@ -1,6 +1,6 @@
-"""How long a job takes to its first optimizer step: super-resolution on the built-in clips, from the start of Python.
+"""How long a job takes to its first optimizer step on the built-in data, from the start of Python.
 
-    python tests/bench/bench_start.py
+    python tests/bench/bench_start.py [--system video_vae]
     python tests/bench/bench_start.py --against ../older        # in turns with another checkout
 
 Each start is a process of its own that ends after its first step. Medians of CPU and wall seconds.
@@ -11,23 +11,25 @@ from interleaved import checkouts, costs, middle
 
 JOB = '''
 import os, sys
+from importlib import import_module
 try: from trainlab.run.config import configure
 except ImportError: from trainlab.engine.run import configure     # as it was called in 0.1
-from trainlab.vsr.train import Config, train
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 register_optimizer_step_post_hook(lambda *_: os._exit(0))
-train(configure(Config, dict(root=sys.argv[1], name=str(os.getpid()))))
+job = import_module(f'trainlab.{sys.argv[2]}.train')
+job.train(configure(job.Config, dict(root=sys.argv[1], name=str(os.getpid()))))
 '''
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--system', default='vsr', choices=['vsr', 'video_vae', 'audio_vae'])
     p.add_argument('--rounds', type=int, default=7)
     p.add_argument('--against', type=Path, help='a folder with another trainlab')
     opt = p.parse_args()
     with tempfile.TemporaryDirectory() as root:
-        found = costs({k: (['-W', 'ignore', '-c', JOB, root], place) for k, place in checkouts(opt.against).items()}, opt.rounds)
+        found = costs({k: (['-W', 'ignore', '-c', JOB, root, opt.system], place) for k, place in checkouts(opt.against).items()}, opt.rounds)
     cpu, wall = ({k: middle(v, what) for k, v in found.items()} for what in ('cpu', 'wall'))
     print('; '.join(f'{k}: {cpu[k]:.2f} CPU seconds, {wall[k]:.2f} in all' for k in found))
     if opt.against: print(f'ratio: CPU {cpu["this"]/cpu["other"]:.3f}, in all {wall["this"]/wall["other"]:.3f}')

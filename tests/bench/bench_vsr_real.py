@@ -17,31 +17,20 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 from pathlib import Path
 import numpy as np, torch, yaml
 from basicvsr import BasicVSR
+from real_clips import TRAIN, media_clips, place, training_folder
 from trainlab.engine.events import Listener
 from trainlab.run.config import configure
-from trainlab.media.samples import media_folder
 from trainlab.media.video import probe, read_frames, read_image
 from trainlab.nn.metrics import psnr
 from trainlab.vsr.flow import as_float
 from trainlab.vsr.formats import DEGRADATIONS
 from trainlab.vsr.train import Config, enlarged, stilled, system
 
-TRAIN = 'bigbuckbunny bbb_film_0_30 bikes blocks cars face_talk asl_again asl_help asl_no asl_yes'.split()
 DEV = dict(textured=['juggle', 'bedroom'], people=['faces_short', 'asl_milk', 'asl_thanks'])
 FINAL = dict(textured=['calendar', 'dog', 'carphone'], fixed=['persons', 'bottles'], people=['asl_book', 'asl_walk'], smooth=['moon'])
 WINDOWS, AROUND = 10, 7  # scored frames of a clip, spread evenly, and frames there are on either side of them at least
 KIND = 'model', 'part', 'scale', 'degradation', 'run_frames'  # what runs of one table have in common
 PEERS = dict(ours=system, basicvsr=replace(system, model=lambda cfg, facts: BasicVSR(scale=cfg.scale)))
-
-
-def place(media: Path, name: str) -> Path: return next((media/'video').glob(f'{name}.*'))
-
-def training_folder(media: Path, names: list[str], to: Path) -> Path:
-    "Links to the clips."
-    to.mkdir(parents=True, exist_ok=True)
-    for path in (place(media, name) for name in names):
-        if not (to/path.name).exists(): (to/path.name).symlink_to(path.resolve())
-    return to
 
 
 def scored(media: Path, names: list[str], frames: int, scale: int):
@@ -137,8 +126,7 @@ def main() -> None:
         for r in (json.loads(Path(f).read_text()) for f in opt.table): kinds.setdefault(tuple(r.get(k) for k in KIND), []).append(r)
         print(*map(table, kinds.values()), sep='\n\n'); return
     if opt.model != 'ours' and any(s.split('=')[0] in ('size', 'base_channels', 'num_blocks', 'checkpointing') for s in opt.set): raise SystemExit(f'{opt.model} has one size.')
-    media = media_folder()
-    if media is None: raise SystemExit('the media folder is missing: set TRAINLAB_DATA')
+    media = media_clips()
     root, more, part = Path(opt.root), {k: yaml.safe_load(v) for k, v in (s.split('=') for s in opt.set)}, 'final' if opt.final else 'dev'
     length = dict(steps=opt.steps) if opt.steps else {}
     name = opt.name or '_'.join([opt.model, f'{opt.steps}steps' if opt.steps else f'{opt.minutes:g}min', f'seed{opt.seed}', opt.degradation, part, *(f'{k}{v}' for k, v in more.items())])

@@ -13,6 +13,7 @@ from fastai.callback.core import Callback
 from fastcore.basics import patch
 from .recording import Recording
 from ..engine.plan import RUN
+from ..media.cache import short_name
 from ..run.folder import Run, RunError
 from ..run.panel import say
 
@@ -75,8 +76,8 @@ def keep(self: Best) -> None:
 def before_fit(self: Best) -> None:
     held = [c.data.get('valid', {}) for c in self.home.chapters[-1:]]
     self.judge = sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
-    valid = getattr(self.learn.dls[1], 'source', None) if len(self.learn.dls) > 1 else None
-    self.samples = sha256(json.dumps([str(n) for n in getattr(valid, 'names', ())]).encode()).hexdigest()[:16]
+    source = getattr(self.learn.dls.loaders[-1], 'source', None)
+    self.samples = short_name(*map(str, getattr(source, 'names', ())))
 
 @patch
 def state_dict(self: Best) -> dict[str, Any]:

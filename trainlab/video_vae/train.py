@@ -54,9 +54,10 @@ class Config(TrainConfig, defaults=dict(name='video_vae', steps=400, ema=.99, pr
     model_settings: dict[str, Any] = setting({}, 'settings of a model of diffusers, such as {base_dim: 32}', 'model')
     size: str = setting('nano', 'pico | nano | small | base, of our own model', 'model')
     latent_channels: int = setting(16, 'channels of a latent, of our own model', 'model', ge=1)
-    base: Literal['blocks', 'neighbours', 'classes'] = setting('blocks', 'blocks | neighbours | classes', 'model')
+    base: Literal['blocks', 'neighbours', 'classes'] = setting(
+        'blocks', 'blocks | neighbours | classes: the linear codec below the nets', 'model')
     reconstruction: Literal['l2', 'l1'] = setting('l2', 'l2 | l1: the error trained on, in [-1, 1]', 'objective')
-    kl_weight: float = setting(1e-7, 'of KL: nats a latent number, to errors of output numbers', 'objective', ge=0)
+    kl_weight: float = setting(1e-7, 'of the KL divergence, in nats a latent number', 'objective', ge=0)
     perceptual_weight: float = setting(0., 'of the perceptual term', 'objective', ge=0)
     perceptual: str = setting('', 'VGG16 for it: torchvision | a file | random; empty: a gradient loss', 'objective')
     perceptual_error: Literal['l1', 'l2'] = setting('l1', 'l1 | l2 (squared), of its features', 'objective')

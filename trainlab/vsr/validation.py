@@ -51,7 +51,7 @@ def moved(
     return np.floor(y + .5).clip(0, 255).astype(np.uint8)
 
 # %% ../../nbs/vsr/03_validation.ipynb #d0ce4131
-WAYS = dict(shift=(1, 0), diagonal=(1, 1))     # kind -> how far right and down a truth is moved
+WAYS = dict(shift=(1, 0), diagonal=(1, 1))        # kind -> how far right and down a truth is moved
 ENDINGS = dict(shift='', diagonal=' diagonally')  # kind -> end of a name
 VALID_KINDS = ('motion', *WAYS)
 
