@@ -168,7 +168,7 @@ def after_batch(self: Recording) -> None:
     if self.learn.redrawn: self.tell_redrawn()
     if self.learn.skipped: return
     self.rows.append(StepRecord(self.learn))
-    if len(self.rows) >= self.every or time.perf_counter() - self.fetched > 2: self.fetch()
+    if time.perf_counter() - self.fetched > (.1 if len(self.rows) >= self.every else 2): self.fetch()
 
 @patch
 def before_validate(self: Recording) -> None:

@@ -84,7 +84,7 @@ def _do_grad_opt(self: StepLearner):
     self.scaler.unscale_(self.opt.opt)
     if self.clip: self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
     self._with_events(self._step, 'step', CancelStepException)
-    self.opt.zero_grad()
+    self.opt.opt.zero_grad()
     self.step = self.planned.step + 1
 
 @patch
