@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STRIP', 'LENGTH', 'strips', 'over_strips', 'in_strips', 'taps', 'surface', 'krige', 'nearest', 'residual_noise',
-           'found', 'found_fast', 'Splat']
+           'seen', 'seen_fast', 'Splat']
 
 # %% ../../nbs/vsr/07_splat.ipynb #a75d9206
 from collections.abc import Callable
@@ -15,7 +15,7 @@ import math, torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from ..nn.blocks import gaussian, mirror_pad, pick, positions, separable, warp
-from .kernels import estimates, residuals, usable
+from .kernels import estimates, ready, residuals
 
 # %% ../../nbs/vsr/07_splat.ipynb #921f8dd5
 STRIP = 10_000  # pixels a strip on a CPU, 15 rows of 640: 5,000 to 20,000 take as long, whole frames take twice as long
@@ -151,7 +151,7 @@ def residual_noise(
     return noise/(detail + 1e-6) + .01
 
 # %% ../../nbs/vsr/07_splat.ipynb #37de9717
-def found(
+def seen(
     centre: Tensor,  # (b, 1, h, w) luma in [0, 1]
     others: Tensor,  # (b, k, h, w)
     flow: Tensor,    # (b, k, 2, h, w)
@@ -164,10 +164,11 @@ def found(
     beyond = (row < 0) | (row > h - 1) | (column < 0) | (column > w - 1)
     return torch.stack([*(whole - place).unbind(2), residual, 1e3*beyond]).movedim(2, 1)
 
-def found_fast(centre: Tensor, others: Tensor, flow: Tensor) -> Tensor:
+def seen_fast(centre: Tensor, others: Tensor, flow: Tensor) -> Tensor:
     "The same by the kernel."
     out = others.new_empty(4, *others.shape[:2][::-1], *others.shape[2:])
-    over_strips(partial(residuals, mirror_pad(centre, 2).contiguous(), others.contiguous(), flow.contiguous(), out), centre)
+    given = (x.contiguous() for x in (mirror_pad(centre, 2), others, flow))
+    over_strips(partial(residuals, *given, out), centre)
     return out
 
 # %% ../../nbs/vsr/07_splat.ipynb #dc4cb691
@@ -184,8 +185,8 @@ class Splat(nn.Module):
         others: Tensor,  # (b, k, h, w)
         flow: Tensor,    # (b, k, 2, h, w)
     ) -> Tensor: # (b, 2*scale^2, h, w): residual of each cell, then its variance
-        fast = usable(centre, others, flow) and others.shape[1] < 16
-        samples = (found_fast if fast else found)(centre, others, flow)
+        fast = ready(centre, others, flow) and others.shape[1] < 16
+        samples = (seen_fast if fast else seen)(centre, others, flow)
         noise = residual_noise(centre, others, flow, samples[2].movedim(0, 1), self.consistent)
         samples[3] += noise.movedim(0, 1)
         if not fast:
