@@ -20,12 +20,12 @@ from trainlab.run.chapters import differences
 from trainlab.run.checkpoint import read_checkpoint
 from trainlab.run.config import configure
 from trainlab.run.folder import Run
-from trainlab.run.machine import compiler
 from trainlab.system import System
 from trainlab.video_vae.finetune import system as finetune
 from trainlab.video_vae.model import SIZES
 from trainlab.video_vae.train import system as video_vae
 from trainlab.vsr.formats import FORMATS, Format
+from trainlab.vsr.kernels import compiler, wanted
 from trainlab.vsr.prepare import prepare
 from trainlab.vsr.train import system as vsr
 
@@ -39,7 +39,7 @@ def machine() -> dict[str, str]:
     info = Path('/proc/cpuinfo')
     names = [line.partition(':')[2].strip() for line in info.read_text().splitlines() if line.startswith('model name')] if info.exists() else []
     versions = {k: importlib.metadata.version(k) for k in ('torch', 'numpy', 'av', 'pillow', 'peft', 'diffusers', 'scikit-image', 'soxr')}
-    return dict(compiler=compiler(), processor=names[0] if names else platform.processor() or platform.machine(), capability=torch.backends.cpu.get_cpu_capability()) | versions
+    return dict(compiler=compiler() if wanted() else '', processor=names[0] if names else platform.processor() or platform.machine(), capability=torch.backends.cpu.get_cpu_capability()) | versions
 
 
 def media(home: Path) -> None:

@@ -85,6 +85,7 @@ class System:
     write: tuple[Callable, ...] = ()    # (run, learner, model) -> None, once `model/` is written
     files: Callable = any_files         # (cfg) -> what there is to train on, by which the run is known again
     core: Callable = field(default=itself)  # model -> the part that adapters are put on
+    machine: Callable = nothing         # (device) -> what its bits depend on besides what every run writes down
 
     @property
     def name(self) -> str:
@@ -316,7 +317,8 @@ def _trained(self: System, cfg: TrainConfig, cbs: Sequence[Callback]) -> Run:
         if led.stopped != f'step {lead[1][0].last}': return led    # by somebody
         run = Run(run.config.model_copy(update=dict(resume=True)))
     files = self.files(run.config).reordered(_known(run))
-    with run.open(files.contents, choose_device(cfg.device), self.name):
+    device = choose_device(cfg.device)
+    with run.open(files.contents, device, self.name, dict(self.machine(device))):
         if run.finished and whole_model(run):
             say(f'{cfg.name} was finished on {run.finished}: there is nothing left to train.')
             return run

@@ -63,11 +63,11 @@ def covariance(
 ) -> tuple[Tensor, Tensor, int]: # mean (d,), covariance (d, d), float64; samples
     "Of all samples, one part after the other. The mean of the first is taken off before, so that float32 is enough."
     count, shift, sums, products = 0, None, 0., 0.
-    for x in parts:
-        x = x.float()
+    for x in (x.float() for x in parts if len(x)):
         shift = x.mean(0) if shift is None else shift
         x = x - shift
         count, sums, products = count + len(x), sums + x.sum(0).double(), products + (x.T@x).double()
+    if not count: raise ValueError('no blocks: give data to fit on.')
     rest = sums/count
     return shift.double() + rest, (products - count*torch.outer(rest, rest))/max(1, count - 1), count
 
@@ -92,7 +92,8 @@ def pca(
     vectors = vectors[:, -k:].flip(1).T
     vectors = vectors*torch.sign(vectors.sum(1, keepdim=True) + 1e-12)
     std = values[-k:].flip(0).clamp_min(1e-10).sqrt()
-    return Components(*(x.float() for x in (mean, vectors, std, variance.trace().div(len(mean)).sqrt())))
+    spread = (variance.trace()*(count - 1)/(count*len(mean) - 1)).sqrt()
+    return Components(*(x.float() for x in (mean, vectors, std, spread)))
 
 # %% ../../nbs/nn/03_latents.ipynb #fec2850a
 class LatentStatistics:

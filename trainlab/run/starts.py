@@ -183,6 +183,7 @@ def open(self: Run,
     data: Mapping[str, Any] | None = None,  # train, valid: place of a file -> digest of its content
     device: torch.device | str = 'cpu',
     system: str = '',                       # `module:name` of what is trained
+    machine: Mapping[str, str] | None = None,  # what else its bits depend on; empty where a start before does not tell
 ) -> Iterator[Run]:
     "Take the lock, check that the run can continue, and write down the start."
     if self.config.resume_from and not self.config.resume:
@@ -194,7 +195,7 @@ def open(self: Run,
         self.data = dict(data or {})
         was, chapters = self.info, self._turned(self.data)
         self._leave_behind()
-        self._begin(chapters, found(torch.device(device)), system)
+        self._begin(chapters, found(torch.device(device)), system, dict(machine or {}))
         try: yield self
         except BaseException as e:
             try: self._failed(e, was)
@@ -216,10 +217,11 @@ def _failed(self: Run, error: BaseException, was: dict[str, Any]) -> None:
 
 # %% ../../nbs/run/05_starts.ipynb #901d0f15
 @patch
-def _begin(self: Run, chapters: list[Chapter], here: dict[str, Any], system: str) -> None:
+def _begin(self: Run, chapters: list[Chapter], here: dict[str, Any], system: str, more: dict[str, str]) -> None:
     info = self.info
     history, known = info.get('history', []), packed(self.chapters)
-    was = {k: v for k, v in history[-1].items() if k in here} if history else {}
+    here = here | more
+    was = {k: v for k, v in (dict.fromkeys(more, '') | history[-1]).items() if k in here} if history else {}
     changed = differences(was, {k: here[k] for k in was})
     if changed: warnings.warn(f'{self.path.name} continues on something else than before, so not bit for bit: '
                               f'{", ".join(changed)}.', stacklevel=5)

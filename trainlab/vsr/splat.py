@@ -185,7 +185,8 @@ class Splat(nn.Module):
         others: Tensor,  # (b, k, h, w)
         flow: Tensor,    # (b, k, 2, h, w)
     ) -> Tensor: # (b, 2*scale^2, h, w): residual of each cell, then its variance
-        fast = ready(centre, others, flow) and others.shape[1] < 16
+        b, k, h, w = others.shape
+        fast = k < 16 and centre.shape == (b, 1, h, w) and flow.shape == (b, k, 2, h, w) and ready(centre, others, flow)
         samples = (seen_fast if fast else seen)(centre, others, flow)
         noise = residual_noise(centre, others, flow, samples[2].movedim(0, 1), self.consistent)
         samples[3] += noise.movedim(0, 1)

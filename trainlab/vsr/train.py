@@ -31,6 +31,7 @@ from ..system import Data, System
 from .data import data_facts, list_data, sources, validation
 from .flow import as_float
 from .formats import CATEGORIES, DEGRADATIONS, FORMATS, DataError, choose
+from .kernels import in_use
 from .model import DESIGNS, vsr_model
 from .validation import VALID_KINDS
 
@@ -193,5 +194,6 @@ def show(
     return Image.fromarray(np.concatenate(rows)).resize((1120, 140*len(rows)))
 
 # %% ../../nbs/vsr/09_train.ipynb #8f9d47ee
-system = System(Config, data, model, loss, scores, draw=draw, show=show, callbacks=callbacks, files=files)
+system = System(Config, data, model, loss, scores, draw=draw, show=show, callbacks=callbacks, files=files,
+                machine=in_use)
 train, load_model = system.train, system.load
