@@ -318,7 +318,7 @@ def _trained(self: System, cfg: TrainConfig, cbs: Sequence[Callback]) -> Run:
         run = Run(run.config.model_copy(update=dict(resume=True)))
     files = self.files(run.config).reordered(_known(run))
     device = choose_device(cfg.device)
-    with run.open(files.contents, device, self.name, dict(self.machine(device))):
+    with run.open(files.contents, device, self.name, self.machine(device)):
         if run.finished and whole_model(run):
             say(f'{cfg.name} was finished on {run.finished}: there is nothing left to train.')
             return run

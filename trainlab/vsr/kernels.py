@@ -227,7 +227,8 @@ def kernels() -> ctypes.CDLL | None: # None: not on this machine
     if not compiler(): return None
     try:
         library = compiled(LANES + CUBIC + RESIDUALS + KRIGE + ESTIMATES)
-        return library if library.residuals and library.estimates else None
+        for name in ('residuals', 'estimates'): getattr(library, name)
+        return library
     except (AttributeError, OSError, subprocess.SubprocessError) as e:
         lines = (getattr(e, 'stderr', None) or str(e)).strip().splitlines() or ['no reason given']
         why = next((x for x in lines if 'error' in x), lines[-1])[:200]
