@@ -2,7 +2,7 @@
 
     python tests/bench/bench_video_vae.py --minutes 10 --seed 0             # scored on the development set: to choose by
     python tests/bench/bench_video_vae.py --minutes 10 --seed 0 --final     # trained on its people, too, scored on the final set: once
-    python tests/bench/bench_video_vae.py --minutes 10 --model wan          # diffusers' AutoencoderKLWan, as long
+    python tests/bench/bench_video_vae.py --minutes 10 --model wan          # diffusers' AutoencoderKLWan as long; or vidtok, leanvae
     python tests/bench/bench_video_vae.py --minutes 10 --set base=classes size=pico     # other parameters of the job
     python tests/bench/bench_video_vae.py --steps 300                       # the same number of steps
     python tests/bench/bench_video_vae.py --table results/*.json            # by clip and by group, of finished results
@@ -31,13 +31,14 @@ from trainlab.video_vae.data import ValidationClips
 from trainlab.video_vae.diffusers_vae import DiffusersVAE
 from trainlab.video_vae.linear_codec import as_signed
 from trainlab.video_vae.train import Config, frame_psnr, system
+from video_vaes import LeanVAE, VidTok
 
 DEV = dict(textured=['juggle'], people=['faces_short', 'asl_milk', 'asl_thanks'], text=['text_dev_14', 'text_dev_20'])
 FINAL = dict(textured=['calendar', 'dog', 'carphone'], fixed=['persons', 'bottles'], people=['asl_walk'], smooth=['moon'],
              text=['text_final_14', 'text_final_20'])
 FONTS = dict(dev='DejaVuSans.ttf', final='DejaVuSerif.ttf')
 SIDE, FRAMES, WINDOWS = 256, 17, 4
-WAN = dict(base_dim=16, dim_mult=[1, 3, 4, 4], z_dim=16)  # as large as our nano; widths that 16 divides, which convolutions are fastest with
+PEERS = dict(wan='bf16', vidtok='bf16', leanvae='fp32')    # each as large as our nano, in the precision that is faster on a CPU
 FIXED = dict(valid=['juggle*'], side=SIDE, resolution=64, frames=FRAMES, batch_size=4, preview_every=0, previews=0, save_every=0, save_minutes=0,
              valid_resolution=SIDE, valid_frames=FRAMES, warmup=50, device='cpu')
 
@@ -126,16 +127,22 @@ def ours(opt, data: Path, root: str, steps: int, measure: bool = False):
     return learn.model, clock.seconds, result
 
 
+def peer(name: str):
+    "Widths that 16 divides, where a network is made of convolutions, which are fastest with them."
+    if name == 'vidtok': return VidTok(16, (1, 2, 5, 5))
+    if name == 'leanvae': return LeanVAE(40, 120)
+    from diffusers import AutoencoderKLWan
+    return AutoencoderKLWan(base_dim=16, dim_mult=[1, 3, 4, 4], z_dim=16)
+
 def other(opt, data: Path, root: str, seconds: float):
     "The loop of diffusers' examples: AdamW, warm-up and cosine, mean squared error and KL."
     torch.manual_seed(opt.seed)
-    from diffusers import AutoencoderKLWan
-    vae = DiffusersVAE(AutoencoderKLWan(**WAN))
+    vae = DiffusersVAE(peer(opt.model))
     run = Run(config(opt, data, root, name=opt.model, steps=10**5))
     with run.open(): learn = system.learner(run.config, run)
     vae.fit_base(learn.loader.one_batch(s)[0] for s in range(0, 1600, 25))
     batches, optimizer = learn.loader.batches(), torch.optim.AdamW(vae.vae.parameters(), opt.lr)
-    precision, total, step, finite, began = opt.precision, opt.steps, 0, True, time.process_time()
+    precision, total, step, finite, began = opt.precision or PEERS[opt.model], opt.steps, 0, True, time.process_time()
     while True:
         _, _, (x,) = next(batches)
         done = step/total if total else (time.process_time() - began)/seconds
@@ -170,9 +177,9 @@ def table(results: list[dict]) -> str:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--minutes', type=float, default=10); p.add_argument('--steps', type=int, default=0); p.add_argument('--seed', type=int, default=0)
-    p.add_argument('--model', choices=('ours', 'wan'), default='ours'); p.add_argument('--final', action='store_true', help='train on people of the development set, too; score on the final set')
+    p.add_argument('--model', choices=('ours', *PEERS), default='ours'); p.add_argument('--final', action='store_true', help='train on people of the development set, too; score on the final set')
     p.add_argument('--lr', type=float, default=5e-4, help='of the others'); p.add_argument('--kl', type=float, default=1e-7, help='of the others')
-    p.add_argument('--precision', default='bf16', help='of the others')
+    p.add_argument('--precision', default='', help='of the others, instead of the one that is faster on a CPU')
     p.add_argument('--set', nargs='*', default=[], metavar='NAME=VALUE', help='other parameters of the job')
     p.add_argument('--keep', default='', help='folder for our trained model'); p.add_argument('--table', nargs='*', help='only print a table of these results')
     opt = p.parse_args()
