@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 import numpy as np, torch
 from fastai.learner import Learner, Metric
 from pydantic import field_validator
@@ -36,8 +36,8 @@ __all__ = ['system', 'train', 'load_model', 'Config', 'files', 'splits', 'data',
            'metrics', 'spectrogram', 'draw', 'begin', 'reconstruct', 'players']
 
 # %% ../../nbs/audio_vae/05_train.ipynb #574c13ef
-class Config(TrainConfig, defaults=dict(name='audio_vae', steps=700, batch_size=16, lr=1.5e-3, clip=.5,
-                                         preview_every=350)):
+class Config(TrainConfig, defaults=dict(name='audio_vae', steps=700, batch_size=16, lr=1.5e-3, optimizer='muon',
+                                         clip=.5, preview_every=350)):
     "A run of the audio VAE."
     phase = AudioPhase
     architecture = ('sample_rate', 'channels', 'level', 'size', 'frame', 'stack', 'latent_channels', 'width',
@@ -55,8 +55,6 @@ class Config(TrainConfig, defaults=dict(name='audio_vae', steps=700, batch_size=
     width: int = setting(0, 'channels of the nets; 0: as the size has it', 'model', ge=0)
     checked_seconds: float = setting(1., 'none as long is worse than by the linear codec; 0: unchecked', 'model',
                                      before=0., ge=0)
-    optimizer: Literal['muon', 'adamw'] = setting(
-        'muon', 'muon (AdamW beside it for all but the inner matrices) | adamw', 'training')
     kl_weight: float = setting(1e-6, 'of the KL term: nats, mean over latent numbers', 'objective', ge=0)
     spectral_weight: float = setting(.08, 'of the spectral term: nepers, mean over cells and resolutions',
                                      'objective', ge=0)

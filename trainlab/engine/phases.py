@@ -234,6 +234,7 @@ class TrainFields(AdapterFields, defaults=dict(name='train')):
     warmup: int = setting(50, 'steps of linear warm-up; in a short run, fewer', 'training', ge=0)
     schedule: str = setting('cosine', 'cosine | constant | restarts', 'training')
     cycles: int = setting(1, 'how often restarts comes down', 'training', ge=1)
+    optimizer: Literal['adamw', 'muon'] = setting('adamw', 'adamw | muon (inner matrices)', 'training', before='adamw')
     weight_decay: float = setting(0., 'of AdamW', 'training', ge=0)
     clip: float = setting(1., 'largest gradient norm; 0: not clipped', 'training', ge=0)
     ema: float = setting(.998, 'decay of the averaged weights a step; 0: none', 'training', ge=0, lt=1)

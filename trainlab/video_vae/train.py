@@ -26,13 +26,14 @@ from ..media.clips import Files, list_clips
 from ..media.pictures import grid, pixels, spread
 from ..nn.discriminator import PatchGAN
 from ..nn.latents import TermLoss
+from ..nn.optim import Muon
 from ..nn.perceptual import Perceptual
 from ..nn.pretrained import by_name, class_by_name
 from ..run.config import setting
 from ..run.folder import Run, RunError
 from ..run.panel import say
 from ..run.weights import Weights
-from ..system import Data, System
+from ..system import Data, System, matrices
 from .data import VideoPhase, data_facts, sources, validation
 from .diffusers_vae import DiffusersVAE
 from .linear_codec import as_signed
@@ -192,8 +193,11 @@ def callbacks(cfg: Config, model: nn.Module) -> list[Callback]:
     return [Adversary(PatchGAN(n_layers=layers), pictures, cfg.gan_weight, cfg.gan_start, cfg.gan_lr)]
 
 def optimizer(cfg: Config, model: nn.Module) -> Callable:
-    "AdamW, with a rate for each part of the model."
+    "The one that the config names, with a rate for each part of the model."
     make = partial(torch.optim.AdamW, betas=(.9, .95), weight_decay=cfg.weight_decay, fused=True)
+    if cfg.optimizer == 'muon':
+        inner = [p for n, p in model.named_parameters() if '.blocks.' in n and p.ndim == 4 and 'lora_' not in n]
+        make = partial(Muon, hidden=inner or matrices(model), betas=(.9, .95), weight_decay=cfg.weight_decay)
     return lambda parameters: make(rates(model))
 
 def begin(learn: SeekableLearner, steps: int = 64, more: int = 256) -> None:
