@@ -72,7 +72,7 @@ def known(
     return said
 
 # %% ../../nbs/vsr/09_train.ipynb #67c3c5eb
-class Config(TrainConfig, defaults=dict(name='vsr', steps=1000, lr=2e-3, optimizer='muon', clip=.5,
+class Config(TrainConfig, defaults=dict(name='vsr', steps=1000, lr=1e-3, optimizer='muon', clip=.5,
                                          preview_every=500)):
     "A super-resolution run."
     phase = FormatPhase
