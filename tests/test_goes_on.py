@@ -204,3 +204,14 @@ def test_scores_of_other_held_out_clips_are_not_compared(home, capsys):
     run = vsr.train(config(home, **told, steps=6)); valid = run.records('valid').set_index('step').psnr
     assert valid[6] < valid[2] - 10 and run.info['best']['value'] == valid.loc[4:].max() and 'clip_2.mp4: its content changed): scores do not compare' in capsys.readouterr().out
     run = vsr.train(config(home, **told, steps=8)); assert 'do not compare' not in capsys.readouterr().out and len(run.chapters) == 3
+
+
+@pytest.mark.parametrize('first, then', [('adamw', 'muon'), ('muon', 'adamw')])
+def test_another_optimizer_goes_on(home, first, then):
+    run = vsr.train(config(home, optimizer=first))
+    with pytest.raises(RunError, match=f'optimizer: {first} -> {then}'): vsr.train(config(home, optimizer=then, steps=8))
+    longer = vsr.train(config(home, optimizer=then, steps=8, amend=True))
+    assert longer.finished and longer.chapters[-1].step == 6 and longer.records('train').step.tolist() == [*range(1, 9)]
+    fork = vsr.train(config(home, name='fork', fork_from=f'{run.path}@4', optimizer=then))
+    again = vsr.train(config(home, name='again', fork_from=f'{run.path}@4', optimizer=then))
+    assert fork.finished and same(weights(fork), weights(again)) and not same(weights(fork), weights(longer))

@@ -66,8 +66,11 @@ def adamw(cfg: TrainConfig, model: nn.Module) -> Callable:
     return partial(torch.optim.AdamW, betas=(.9, .99), weight_decay=cfg.weight_decay)
 
 def matrices(model: nn.Module) -> list[nn.Parameter]:
-    "What Muon is for: the weights inside a net, without the first, the last and those of adapters."
-    return [p for n, p in model.named_parameters() if p.ndim > 1 and 'lora_' not in n][1:-1]
+    "What Muon is for: matrices inside a net, but for the first and the last that it registers and those of adapters."
+    found = [p for n, p in model.named_parameters() if p.ndim > 1 and 'lora_' not in n]
+    inner = [p for p in found[1:-1] if min(p.flatten(1).shape) > 1]
+    if inner: return inner
+    raise RunError(f'{type(model).__name__} has no matrix between its first and its last. Take optimizer=adamw.')
 
 def optimizer_of(cfg: TrainConfig, model: nn.Module) -> Callable:
     "The optimizer that the config names."

@@ -90,13 +90,14 @@ def curves(
 
 def events(
     rows: list[Mapping[str, Any]],
-    first: bool,                    # of a file: what other files have from this step on no longer counts
+    first: bool,                    # of a file: steps that it trains again no longer count in others
 ) -> bytes:
     "Rows as TensorBoard's records: an event a row."
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
     from tensorboard.summary.writer.record_writer import RecordWriter
     now, out = time.time(), BytesIO()
-    begins = dict(step=rows[0]['step'], session_log=SessionLog(status=SessionLog.START))
+    since = next((r['step'] for r in rows if r['kind'] == 'train'), rows[0]['step'] + 1)
+    begins = dict(step=since, session_log=SessionLog(status=SessionLog.START))
     opening = [dict(file_version='brain.Event:2'), begins] if first else []
     for event in opening + [dict(step=r['step'], summary=curves(r)) for r in rows]:
         RecordWriter(out).write(Event(wall_time=now, **event).SerializeToString())
@@ -130,7 +131,7 @@ class Recording(Listener):
         if self.board is None:
             name = f'events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}'
             self.board, self.plotted = self.home.path/'tensorboard'/name, 0
-            self.board.parent.mkdir(exist_ok=True)
+        self.board.parent.mkdir(exist_ok=True)
         self.plotted = extend(self.board, events(rows, self.plotted == 0), self.plotted)
 
     def cut(self, size: int) -> None:

@@ -82,6 +82,13 @@ def load_slots(
         if v.dim(): mine = torch.empty_like(p, dtype=v.dtype).copy_(v)
         else: mine = v.to(p.device, copy=True) if id(p) in beside else v.clone()
         optimizer.state[p][k] = mine
+    for p in params:
+        if p in optimizer.state and not _is_own(optimizer, p): del optimizer.state[p]
+
+def _is_own(optimizer: Optimizer, p: Tensor) -> bool:
+    "Whether it is this optimizer that remembers so of a parameter, and not one that was used before."
+    slot = getattr(optimizer, 'slot', lambda p: 'exp_avg' if isinstance(optimizer, torch.optim.AdamW) else None)(p)
+    return slot is None or slot in optimizer.state[p]
 
 # %% ../../nbs/engine/06_state.ipynb #c5fa0f3c
 @contextmanager

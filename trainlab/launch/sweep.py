@@ -15,7 +15,9 @@ from typing import Any
 import yaml
 from fastcore.basics import patch
 from fastcore.script import Param, call_parse
+from filelock import FileLock, Timeout
 from .trials import Board, Trial, as_table, progress, trials
+from ..run.checkpoint import plainly
 from ..run.folder import RunError
 
 # %% ../../nbs/launch/02_sweep.ipynb #649b6ace
@@ -32,10 +34,12 @@ def cores() -> int:
 
 def places(
     at_once: int = 0,  # jobs; 0: one a GPU, or one a core
+    jobs: int = 10**6, # there are
 ) -> list[dict[str, str]]: # what each place adds to the environment
     "Where jobs can run side by side."
+    if at_once < 0: raise RunError(f'at_once {at_once}: 0 or more jobs side by side.')
     there = gpus()
-    count = at_once or len(there) or cores()
+    count = max(1, min(at_once or len(there) or cores(), jobs))
     threads = dict(OMP_NUM_THREADS=os.environ.get('OMP_NUM_THREADS') or str(max(1, cores()//count)))
     return [threads | (dict(CUDA_VISIBLE_DEVICES=there[i % len(there)]) if there else {}) for i in range(count)]
 
@@ -53,16 +57,23 @@ class Job:
     process: subprocess.Popen | None = None
     vain: int = 0            # starts without a step gained
     begun: int = 0           # steps saved when it was started
+    told: int = 0            # bytes of its log that are of earlier starts
 
     def start(self, notebook: Path) -> None:
         "Begin it, or go on with it."
         out = self.home/f'{self.trial.name}.ipynb'
         command = [sys.executable, '-m', 'papermill', str(notebook), str(out), '--engine', 'trainlab',
                    '--no-progress-bar', '-y', yaml.safe_dump(self.trial.parameters)]
-        self.begun = self.saved
-        with out.with_suffix('.log').open('a') as log: self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        self.begun, log = self.saved, self.log
+        self.told = log.stat().st_size if log.exists() else 0
+        with log.open('a') as said: self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True,
             env=os.environ | self.place, preexec_fn=_with_parent if sys.platform == 'linux' else None)
+
+    @property
+    def log(self) -> Path:
+        "What it says."
+        return self.home/f'{self.trial.name}.log'
 
     @property
     def saved(self) -> int: # steps
@@ -73,7 +84,7 @@ class Job:
 KILLED = {138}        # the exit status of papermill whose kernel was killed; that of a killed papermill is negative
 STOPPED = {130, 143}  # of one that was told to stop, and saved
 VAIN = 2              # starts without a step gained, before a killed job counts as failed
-ERROR = re.compile(r'\w*(Error|Exception|Interrupt)\b.*:')   # the line of a traceback that says it
+ERROR = re.compile(r'^\w*(Error|Exception|Interrupt)\b.*:', re.M)   # the line of a traceback that says it
 
 @patch
 def again(self: Job) -> bool:
@@ -84,20 +95,28 @@ def again(self: Job) -> bool:
     return self.vain < VAIN
 
 @patch(as_prop=True)
+def error(self: Job) -> str:
+    "What went wrong at its last start, from the line that names it to the next empty one."
+    said = self.log.read_bytes()[self.told:].decode(errors='replace').strip()
+    at = [m.start() for m in ERROR.finditer(said)]
+    return ' '.join((said[at[-1]:].split('\n\n')[0] if at else said[-500:]).split())
+
+@patch(as_prop=True)
 def result(self: Job) -> dict[str, Any]:
     "Its row, now that it has ended for good."
-    found, code = progress(self.trial), self.process.returncode
-    if found['state'] == 'finished': return found | dict(error='')
-    if code in STOPPED: return found | dict(state='stopped', error='')
-    log = (self.home/f'{self.trial.name}.log').read_text(errors='replace')
-    lines = [line.strip() for line in log.splitlines() if line.strip()] or ['nothing was said']
-    return found | dict(state='failed', error=next((v for v in reversed(lines) if ERROR.match(v)), lines[-1]))
+    found, code, name = progress(self.trial), self.process.returncode, self.trial.name
+    if code == 0 and found['state'] == 'finished': return found | dict(error='')
+    if code in STOPPED or code == 0 and found['state'] == 'begun': return found | dict(state='stopped', error='')
+    missing = f'The notebook ended, and there is no run {name} in {self.trial.root}. Does it take name and root?'
+    killed = f'Killed (exit status {code}), also when it was started again.' if code < 0 or code in KILLED else ''
+    return found | dict(state='failed', error=killed or (self.error if code else missing))
 
 # %% ../../nbs/launch/02_sweep.ipynb #3573776f
 def _run(
     notebook: Path, every: list[Trial], waiting: list[Job], done: dict[str, dict], free: list[dict[str, str]],
 ) -> Iterator[dict[str, Any]]:
     running, view = [], Board()
+    yield from list(done.values())
     try:
         while waiting or running:
             while waiting and free:
@@ -136,20 +155,29 @@ def sweep(
     at_once: int = 0,                   # jobs side by side; 0: one a GPU, or one a core
 ) -> Iterator[dict[str, Any]]:          # a row a trial, as each one ends
     "Run every trial that is not finished. The same call again goes on with those that were cut short."
-    notebook, name = Path(notebook), name or Path(notebook).stem.removeprefix('train_')
+    notebook, root, name = Path(notebook), Path(root).expanduser(), name or Path(notebook).stem.removeprefix('train_')
     if not notebook.is_file(): raise RunError(f'{notebook}: no such notebook. Give the path of a job.')
-    every = trials(name, vary, seeds, dict(fixed) | dict(root=str(Path(root).expanduser())))
-    home = Path(root).expanduser()/f'{name}-jobs'
-    home.mkdir(parents=True, exist_ok=True)
+    if set('{}') & set(str(root)): raise RunError(f'{root}: papermill fills in what is in braces. Take another folder.')
+    every = trials(name, vary, seeds, fixed, root)
     done = {t.name: progress(t) | dict(error='') for t in every if _is_done(t)}
+    home = root/f'{name}-jobs'
     waiting = [Job(t, {}, home) for t in every if t.name not in done]
-    yield from done.values()
-    yield from _run(notebook, every, waiting, done, places(at_once))
+    return _held(home, _run(notebook, every, waiting, done, places(at_once, len(waiting))))
+
+def _held(home: Path, rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    "While no other sweep of this name runs."
+    with plainly(home): home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home/'.lock')
+    try: lock.acquire(timeout=0)
+    except Timeout: lock = None
+    if lock is None: raise RunError(f'{home}: a sweep of this name is running. Wait for it, or give another name.')
+    with lock: yield from rows
 
 # %% ../../nbs/launch/02_sweep.ipynb #3351a07f
 def _is_done(trial: Trial) -> bool:
     told = trial.run.info.get('config', {})
-    return bool(trial.run.finished) and all(told.get(k) == v for k, v in trial.parameters.items())
+    asked = {k: v for k, v in trial.parameters.items() if k != 'root'}
+    return bool(trial.run.finished) and all(told.get(k) == v for k, v in asked.items())
 
 # %% ../../nbs/launch/02_sweep.ipynb #7f996d6c
 def parameter(text: str) -> tuple[str, str]: # name and what it is set to
@@ -159,20 +187,24 @@ def parameter(text: str) -> tuple[str, str]: # name and what it is set to
     return name, value
 
 def meant(text: str) -> Any:
-    "A value as it is meant: a number, true or false, a list; else the text itself."
-    try: return float(text) if re.fullmatch(r'[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+', text) else yaml.safe_load(text)
+    "A value as it is meant: a number, true or false, a list or a dictionary in YAML; else the text itself."
+    if text.lower() in ('true', 'false'): return text.lower() == 'true'
+    for number in (int, float):
+        try: return number(text)
+        except ValueError: pass
+    try: return yaml.safe_load(text) if text[:1] in tuple('[{') else text
     except yaml.YAMLError: return text
 
 def several(text: str) -> list[Any]:
-    "Values between commas."
-    return [meant(v) if isinstance(v, str) else v for v in yaml.safe_load(f'[{text}]')]
+    "Values between commas; commas in brackets are part of a value."
+    return [meant(v) for v in re.split(r',(?![^\[{]*[\]}])', text)]
 
 # %% ../../nbs/launch/02_sweep.ipynb #6bf1a812
 @call_parse
 def trainlab_sweep(
     notebook: str,               # a job, such as nbs/train_vsr.ipynb
-    vary: Param('what varies: name=value,value,...', nargs='*') = (),
-    fixed: Param('what all have: name=value', nargs='*') = (),
+    vary: Param('what varies: name=value,value,...', nargs='*', action='extend') = None,
+    fixed: Param('what all have: name=value', nargs='*', action='extend') = None,
     seeds: int = 0,              # of each combination, from 0 on; 0: the job's own
     name: str = '',              # what the names of the runs begin with; empty: of the notebook
     root: str = 'runs',          # folder of the runs
@@ -180,9 +212,10 @@ def trainlab_sweep(
 ) -> None:
     "Run a job with every combination of parameters; the same command goes on where it was."
     try:
-        asked = {k: several(v) for k, v in map(parameter, vary)}
+        asked = {k: several(v) for k, v in map(parameter, vary or ())}
+        given = {k: meant(v) for k, v in map(parameter, fixed or ())}
         rows = []
-        for r in sweep(notebook, asked, seeds, {k: meant(v) for k, v in map(parameter, fixed)}, name, root, at_once):
+        for r in sweep(notebook, asked, seeds, given, name, root, at_once):
             rows.append(r)
             print(f'{len(rows)}: {r["trial"]} {r["state"]} {r["error"]}', flush=True)
     except RunError as e: raise SystemExit(str(e)) from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 import html, itertools, math, re, time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from ..run.config import RunConfig
 from ..run.folder import LONGEST, Run, RunError
@@ -14,7 +15,7 @@ from ..run.panel import has_front_end, sketch
 if TYPE_CHECKING: from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['Trial', 'slug', 'trials', 'progress', 'as_table', 'board', 'Board']
+__all__ = ['OWN', 'COLUMNS', 'Trial', 'slug', 'simple', 'trials', 'progress', 'as_table', 'board', 'Board']
 
 # %% ../../nbs/launch/01_trials.ipynb #7c3f0198
 @dataclass(frozen=True)
@@ -23,40 +24,64 @@ class Trial:
     name: str                # of the run
     values: dict[str, Any]   # what it varies
     fixed: dict[str, Any]    # what all have
+    root: str                # folder of the runs
 
     @property
     def parameters(self) -> dict[str, Any]:
         "Of the job."
-        return self.fixed | self.values | dict(name=self.name)
+        return self.fixed | self.values | dict(name=self.name, root=self.root)
 
     @property
     def run(self) -> Run:
         "To read."
-        return Run(RunConfig(name=self.name, root=str(self.fixed['root'])))
+        return Run(RunConfig(name=self.name, root=self.root))
 
 def slug(value: Any) -> str:
     "A value as a part of a name."
     text = f'{value:g}' if type(value) is float and float(f'{value:g}') == value else str(value)
-    return re.sub(r'[^\w.+=-]+', '_', text).strip('_')
+    return re.sub(r'[^\w.+=-]+', '_', text).strip('_') or 'empty'
+
+def simple(value: Any) -> Any:
+    "A value as a job can be given it: numbers of numpy as numbers, paths as text, tuples as lists."
+    if isinstance(value, (list, tuple)): return [simple(v) for v in value]
+    if isinstance(value, Mapping): return {str(k): simple(v) for k, v in value.items()}
+    value = value.item() if hasattr(value, 'item') else str(value) if isinstance(value, Path) else value
+    if isinstance(value, (str, int, float, bool, type(None))): return value
+    raise RunError(f'{value!r} is no value that a job can be given: a number, a text, or a list or dictionary of them.')
+
+# %% ../../nbs/launch/01_trials.ipynb #69374f63
+OWN = 'name', 'root', 'resume', 'amend', 'resume_from', 'fork_from'   # parameters that a sweep decides
+COLUMNS = 'trial', 'state', 'step', 'loss', 'minutes', 'error'        # of its table
 
 def trials(
     name: str,                          # what their names begin with
     vary: Mapping[str, Sequence[Any]],  # parameter -> its values
     seeds: int = 0,                     # of each combination, from 0 on; 0: the job's own seed
     fixed: Mapping[str, Any] = {},      # what all have
+    root: Path | str = 'runs',          # folder of the runs
 ) -> list[Trial]:
     "Every combination, in the order in which `vary` counts."
-    vary = dict(vary) | (dict(seed=range(seeds)) if seeds else {})
-    if both := [k for k in vary if k in fixed]: raise RunError(f'{both[0]} cannot vary and be fixed. Say it once.')
-    if 'name' in vary or 'name' in fixed: raise RunError('Names are made of what varies. Give name= to the sweep.')
-    for k, values in vary.items():
-        if not len(values): raise RunError(f'{k} has no value to take.')
+    vary = {k: [simple(v) for v in values] for k, values in vary.items()}
+    _refuse(vary, fixed, seeds)
+    if seeds: vary['seed'] = list(range(seeds))
     every = [dict(zip(vary, values)) for values in itertools.product(*vary.values())]
-    named = {'-'.join([name, *(f'{k}={slug(v)}' for k, v in said.items())]): said for said in every}
-    if len(named) < len(every): raise RunError('Two trials would have one name: a value is there twice.')
-    if long := [n for n in named if len(n.encode()) > LONGEST - 20]: raise RunError(
-        f'{long[0]} is too long for a name. Give short values, or a shorter name.')
-    return [Trial(n, said, dict(fixed)) for n, said in named.items()]
+    named = {}
+    for values in every:
+        n = '-'.join([name, *(f'{k}={slug(v)}' for k, v in values.items())])
+        if n in named: raise RunError(f'{values} and {named[n]} would both be called {n}. Leave one of them out.')
+        if len(n.encode()) > LONGEST - 20: raise RunError(f'{n} is too long. Give short values, or a shorter name.')
+        named[n] = values
+    return [Trial(n, values, simple(dict(fixed)), str(root)) for n, values in named.items()]
+
+def _refuse(vary: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], seeds: int) -> None:
+    "Raise `RunError` if that is no sweep."
+    both = [k for k in vary if k in fixed] + ['seed']*bool(seeds and ('seed' in vary or 'seed' in fixed))
+    if both: raise RunError(f'{both[0]} is said twice. Let it vary, or fix it.')
+    if own := [k for k in (*vary, *fixed) if k in OWN]: raise RunError(
+        f'{own[0]} is what a sweep sees to by itself. Leave it out; name and root are arguments of the sweep.')
+    if taken := [k for k in vary if k in COLUMNS]: raise RunError(
+        f'{taken[0]} is a column of the table, and cannot vary.')
+    if empty := [k for k, values in vary.items() if not values]: raise RunError(f'{empty[0]} has no value to take.')
 
 # %% ../../nbs/launch/01_trials.ipynb #7539cd2d
 def progress(trial: Trial) -> dict[str, Any]:
@@ -74,7 +99,9 @@ def progress(trial: Trial) -> dict[str, Any]:
 def as_table(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
     "Rows as a table, without what is empty everywhere."
     import pandas as pd
-    return pd.DataFrame(list(rows)).replace('', None).dropna(axis=1, how='all').fillna('')
+    found = pd.DataFrame(list(rows), dtype=object)
+    found = found.where(found.notna(), '')
+    return found[[c for c in found if any(v != '' for v in found[c])]]
 
 # %% ../../nbs/launch/01_trials.ipynb #2febe03b
 def board(
@@ -84,7 +111,7 @@ def board(
 ) -> str: # HTML
     "All trials, with their curves."
     rows = [done.get(t.name) or progress(t) | (dict(state='running') if t.name in running else {}) for t in trials]
-    safe = lambda v: html.escape(v) if isinstance(v, str) else v
+    safe = lambda v: v if isinstance(v, (int, float)) else html.escape(str(v))
     shown = as_table([{k: safe(v) for k, v in r.items()} for r in rows])
     train = [t.run.records('train') if t.run.path.is_dir() else () for t in trials]
     shown['curve'] = [sketch(list(zip(r.step, r.loss)), 240, 40) if len(r) else '' for r in train]
@@ -92,12 +119,13 @@ def board(
 
 class Board:
     "Shows it in a notebook, anew every few seconds."
-    pause = 3. # seconds
-    def __init__(self): self.html, self.handle, self.when = has_front_end(), None, -math.inf
+    def __init__(self): self.html, self.handle, self.when, self.pause = has_front_end(), None, -math.inf, 3.
 
     def __call__(self, *what: Any, last: bool = False) -> None:
         if not self.html or time.monotonic() - self.when < self.pause and not last: return
         from IPython.display import HTML, display
-        self.when, page = time.monotonic(), HTML(board(*what))
+        began, page = time.monotonic(), HTML(board(*what))
+        self.when = time.monotonic()
+        self.pause = max(3., 20*(self.when - began))   # long records are slow to read
         if self.handle is None: self.handle = display(page, display_id=True)
         else: self.handle.update(page)

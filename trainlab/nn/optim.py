@@ -8,6 +8,7 @@ __all__ = ['orthogonal', 'Muon']
 # %% ../../nbs/nn/06_optim.ipynb #6e46f0e0
 from collections.abc import Callable, Iterable
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 
 # %% ../../nbs/nn/06_optim.ipynb #2cb873aa
@@ -66,3 +67,12 @@ class Muon(torch.optim.AdamW):
         ahead = torch.stack([torch.lerp(p.grad, m, self.momentum).flatten(1) for (p, _), m in zip(same, average)])
         for (p, lr), u in zip(same, orthogonal(ahead)):
             p.add_(u.view_as(p), alpha=-lr*self.ratio*.2*max(u.shape)**.5)
+
+# %% ../../nbs/nn/06_optim.ipynb #e5b8331f
+@patch
+def slot(
+    self: Muon,
+    p: Tensor,  # a parameter
+) -> str:
+    "What it remembers of it, by name: what another optimizer remembered is known by that, and forgotten."
+    return 'momentum' if id(p) in self.hidden else 'exp_avg'
