@@ -188,7 +188,6 @@ def go_back(self: Guard) -> None:
     anew = newest is not None and bool(self.home.turned_at(step_of(newest)))
     self.found, self.wary = False, learn.step + self.most
     there, recording = learn.step, learn.recording
-    if recording.board: recording.board.close()
     recording.rows, recording.board = [], None
     learn.resume(tensors, json.loads(rest), anew)
     learn.opt.zero_grad()
