@@ -31,7 +31,7 @@ def steps(folder, name='vsr'):
 
 
 @pytest.mark.parametrize('wrong, says', [(dict(fraems=5), "'fraems' is no parameter. Did you mean frames: int = 7"), (dict(lr='fast'), "lr = 'fast' does not fit"),
-                                         (dict(learning_rate=1), "'learning_rate' is called lr here: lr: float = 0.002")])
+                                         (dict(learning_rate=1), "'learning_rate' is called lr here: lr: float = 0.001")])
 def test_wrong_parameters_end_at_once(tmp_path, wrong, says):
     job = papermill(tmp_path, **wrong)
     assert job.wait(120) != 0
