@@ -214,11 +214,15 @@ def trainlab_sweep(
     try:
         asked = {k: several(v) for k, v in map(parameter, vary or ())}
         given = {k: meant(v) for k, v in map(parameter, fixed or ())}
-        rows = []
-        for r in sweep(notebook, asked, seeds, given, name, root, at_once):
+        ends, rows = sweep(notebook, asked, seeds, given, name, root, at_once), []
+        print('A line is printed when a job ends; what jobs say is beside the runs, in NAME-jobs.', flush=True)
+        for r in ends:
             rows.append(r)
             print(f'{len(rows)}: {r["trial"]} {r["state"]} {r["error"]}', flush=True)
     except RunError as e: raise SystemExit(str(e)) from None
-    except KeyboardInterrupt: raise SystemExit('Stopped; the same command goes on.') from None
-    print(as_table(rows).to_string(index=False))
+    except KeyboardInterrupt:
+        print('Stopped; the same command goes on.', flush=True)
+        raise SystemExit(130) from None
+    shown = as_table(sorted(rows, key=lambda r: r['trial']))
+    print(shown.drop(columns='error', errors='ignore').to_string(index=False))
     if any(r['state'] != 'finished' for r in rows): raise SystemExit(1)

@@ -61,8 +61,8 @@ def trials(
     root: Path | str = 'runs',          # folder of the runs
 ) -> list[Trial]:
     "Every combination, in the order in which `vary` counts."
-    vary = {k: [simple(v) for v in values] for k, values in vary.items()}
     _refuse(vary, fixed, seeds)
+    vary = {k: [simple(v) for v in values] for k, values in vary.items()}
     if seeds: vary['seed'] = list(range(seeds))
     every = [dict(zip(vary, values)) for values in itertools.product(*vary.values())]
     named = {}
@@ -75,13 +75,16 @@ def trials(
 
 def _refuse(vary: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], seeds: int) -> None:
     "Raise `RunError` if that is no sweep."
+    if seeds < 0: raise RunError(f'seeds {seeds}: 0 or more.')
+    if lone := [k for k, v in vary.items() if isinstance(v, (str, Mapping)) or not hasattr(v, '__len__')]:
+        raise RunError(f'{lone[0]} varies over {vary[lone[0]]!r}, which is no list of values.')
     both = [k for k in vary if k in fixed] + ['seed']*bool(seeds and ('seed' in vary or 'seed' in fixed))
     if both: raise RunError(f'{both[0]} is said twice. Let it vary, or fix it.')
     if own := [k for k in (*vary, *fixed) if k in OWN]: raise RunError(
         f'{own[0]} is what a sweep sees to by itself. Leave it out; name and root are arguments of the sweep.')
     if taken := [k for k in vary if k in COLUMNS]: raise RunError(
         f'{taken[0]} is a column of the table, and cannot vary.')
-    if empty := [k for k, values in vary.items() if not values]: raise RunError(f'{empty[0]} has no value to take.')
+    if empty := [k for k, v in vary.items() if not len(v)]: raise RunError(f'{empty[0]} has no value to take.')
 
 # %% ../../nbs/launch/01_trials.ipynb #7539cd2d
 def progress(trial: Trial) -> dict[str, Any]:
