@@ -7,14 +7,14 @@ __all__ = ['KILLED', 'STOPPED', 'VAIN', 'ERROR', 'gpus', 'cores', 'places', 'Job
            'trainlab_sweep']
 
 # %% ../../nbs/launch/02_sweep.ipynb #0ee173ff
-import ctypes, os, re, signal, subprocess, sys, time
+import ctypes, os, re, shlex, signal, subprocess, sys, time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 import yaml
 from fastcore.basics import patch
-from fastcore.script import Param, call_parse
+from fastcore.script import call_parse
 from filelock import FileLock, Timeout
 from .trials import Board, Trial, as_table, progress, trials
 from ..run.checkpoint import plainly
@@ -203,8 +203,8 @@ def several(text: str) -> list[Any]:
 @call_parse
 def trainlab_sweep(
     notebook: str,               # a job, such as nbs/train_vsr.ipynb
-    vary: Param('what varies: name=value,value,...', nargs='*', action='extend') = None,
-    fixed: Param('what all have: name=value', nargs='*', action='extend') = None,
+    vary: str = '',              # what varies: 'name=value,value name=value,value'
+    fixed: str = '',             # what all have: 'name=value name=value'
     seeds: int = 0,              # of each combination, from 0 on; 0: the job's own
     name: str = '',              # what the names of the runs begin with; empty: of the notebook
     root: str = 'runs',          # folder of the runs
@@ -212,8 +212,8 @@ def trainlab_sweep(
 ) -> None:
     "Run a job with every combination of parameters; the same command goes on where it was."
     try:
-        asked = {k: several(v) for k, v in map(parameter, vary or ())}
-        given = {k: meant(v) for k, v in map(parameter, fixed or ())}
+        asked = {k: several(v) for k, v in map(parameter, shlex.split(vary))}
+        given = {k: meant(v) for k, v in map(parameter, shlex.split(fixed))}
         ends, rows = sweep(notebook, asked, seeds, given, name, root, at_once), []
         print('A line is printed when a job ends; what jobs say is beside the runs, in NAME-jobs.', flush=True)
         for r in ends:
