@@ -8,7 +8,7 @@ from trainlab.run.weights import Weights
 JOB = Path(__file__).parent.parent/'nbs'/'train_vsr.ipynb'
 TINY = dict(steps=60, warmup=5, num_blocks=3, crop=24, batch_size=1, preview_every=60, save_every=5, previews=0, device='cpu')
 COMMAND = [sys.executable, '-m', 'trainlab.launch.sweep', str(JOB), '--vary', 'lr=1e-3,2e-3', '--name', 'rates',
-           '--at_once', '2', '--fixed', ' '.join(f'{k}={v}' for k, v in TINY.items())]
+           '--jobs', '2', '--fixed', ' '.join(f'{k}={v}' for k, v in TINY.items())]
 
 
 @pytest.fixture(autouse=True)

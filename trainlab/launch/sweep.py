@@ -208,13 +208,13 @@ def trainlab_sweep(
     seeds: int = 0,              # of each combination, from 0 on; 0: the job's own
     name: str = '',              # what the names of the runs begin with; empty: of the notebook
     root: str = 'runs',          # folder of the runs
-    at_once: int = 0,            # jobs side by side; 0: one a GPU, or one a core
+    jobs: int = 0,               # side by side; 0: one a GPU, or one a core
 ) -> None:
     "Run a job with every combination of parameters; the same command goes on where it was."
     try:
         asked = {k: several(v) for k, v in map(parameter, shlex.split(vary))}
         given = {k: meant(v) for k, v in map(parameter, shlex.split(fixed))}
-        ends, rows = sweep(notebook, asked, seeds, given, name, root, at_once), []
+        ends, rows = sweep(notebook, asked, seeds, given, name, root, jobs), []
         print('A line is printed when a job ends; what jobs say is beside the runs, in NAME-jobs.', flush=True)
         for r in ends:
             rows.append(r)
