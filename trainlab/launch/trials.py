@@ -50,8 +50,8 @@ def simple(value: Any) -> Any:
     raise RunError(f'{value!r} is no value that a job can be given: a number, a text, or a list or dictionary of them.')
 
 # %% ../../nbs/launch/01_trials.ipynb #69374f63
-OWN = 'name', 'root', 'resume', 'amend', 'resume_from', 'fork_from'   # parameters that a sweep decides
-COLUMNS = 'trial', 'state', 'step', 'loss', 'minutes', 'error'        # of its table
+OWN = 'name', 'root', 'resume', 'amend', 'resume_from'           # parameters that a sweep decides
+COLUMNS = 'trial', 'state', 'step', 'loss', 'minutes', 'error'   # of its table
 
 def trials(
     name: str,                          # what their names begin with
@@ -92,11 +92,12 @@ def progress(trial: Trial) -> dict[str, Any]:
     run, found = trial.run, {}
     if run.path.is_dir(): found = {k: run.records(k).tail(1).to_dict('records') for k in ('train', 'valid')}
     (train,), (valid,) = ((found.get(k) or [{}]) for k in ('train', 'valid'))
-    state = 'finished' if run.finished else 'begun' if run.info else 'waiting'
+    info = run.info
+    state = 'finished' if info.get('finished') else 'begun' if info else 'waiting'
     now = {k: train[k] for k in ('step', 'loss') if k in train}
     if train: now['minutes'] = round(train['seconds']/60, 2)
     scores = {k: v for k, v in valid.items() if k not in ('step', 'loss') and v == v}
-    error = (run.info.get('history') or [{}])[-1].get('error', '')
+    error = (info.get('history') or [{}])[-1].get('error', '')
     return dict(trial=trial.name, **trial.values, state=state, **now, **scores, error=str(error))
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
