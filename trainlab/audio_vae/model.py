@@ -16,6 +16,7 @@ from .fallback import harmful, mark, unmark
 from .transform import imdct, mdct
 from ..nn.latents import Output, Posterior
 from ..nn.losses import SCALES, spectral_loss
+from ..nn.noise import of_all
 from ..nn.pretrained import PretrainedModel, registered
 
 # %% ../../nbs/audio_vae/04_model.ipynb #17e25a86
@@ -181,11 +182,13 @@ def decode(self: AudioVAE,
     return self.waveform(c)[..., :samples]
 
 # %% ../../nbs/audio_vae/04_model.ipynb #296b3e61
+def _order(generator: torch.Generator | None) -> Tensor: return torch.randperm(len(SCALES), generator=generator)
+
 @patch
 def terms(self: AudioVAE, y: Tensor, x: Tensor, posterior: Posterior) -> dict[str, Tensor]:
     "What the loss is made of, scalars; `y` is the reconstruction of `x` (b, c, n)."
     scales, k = SCALES, self.config.spectral_scales
-    if self.training and k: scales = tuple(SCALES[i] for i in torch.randperm(len(SCALES))[:k])
+    if self.training and k: scales = tuple(SCALES[i] for i in of_all(_order)[:k])
     error = (y - x.float()).square().mean()/self.config.level**2
     return dict(reconstruction=error, kl=posterior.mean_kl(), spectral=spectral_loss(y, x, scales))
 

@@ -13,6 +13,7 @@ import torch
 from fastai.callback.core import Callback
 from fastcore.basics import patch
 from torch import Tensor, nn
+from ..engine.ranks import averaged, reduced, running
 from ..engine.state import load_slots, slots
 from ..nn.discriminator import discriminator_loss, generator_loss
 from ..run.weights import load_weights
@@ -44,6 +45,10 @@ class Adversary(Callback):
         self.net.to(self.learn.device).train()
         if self.optimizer is None: self.optimizer = self.opt_func(list(self.net.parameters()), lr=self.rate)
 
+    def after_backward(self):
+        if self.acts and self.learn.last_micro and self.learn.ranks.many:
+            reduced(self.learn.ranks, self.net.parameters(), averaged(self.learn.ranks, running(self.net)))
+
     def after_step(self):
         if not self.acts: return
         grads = [p.grad for p in self.net.parameters() if p.grad is not None]
@@ -58,7 +63,6 @@ class Adversary(Callback):
 @patch
 def after_loss(self: Adversary) -> None:
     if not self.acts: return
-    planned = self.learn.planned
     real, fake = self.pick(self.learn)
     if real.shape != fake.shape: raise ValueError(
         f'pick gave {tuple(real.shape)} for real and {tuple(fake.shape)} for fake: equal shapes expected.')
@@ -67,7 +71,7 @@ def after_loss(self: Adversary) -> None:
         convinced = generator_loss(self.net(fake.float()), self.kind)
         self.net.requires_grad_(True)
         told = discriminator_loss(self.net(real.detach().float()), self.net(fake.detach().float()), self.kind)
-        (told*(len(planned.micro[self.learn.micro])/planned.samples)).backward()
+        (told*self.learn.share).backward()
     self.learn.loss_grad = self.learn.loss_grad + self.weight*convinced
     self.learn.loss = self.learn.loss_grad.detach()
     self.learn.terms |= dict(adversarial=convinced.detach(), discriminator=told.detach())

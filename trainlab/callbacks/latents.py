@@ -33,6 +33,15 @@ class Latents(Metric):
         self.statistics.add(learn.pred.posterior)
 
     @property
+    def counts(self) -> LatentStatistics:
+        "What was counted since the reset."
+        return self.statistics
+
+    def merge(self, counts: LatentStatistics) -> None:
+        "Add what was counted elsewhere."
+        self.statistics.merge(counts)
+
+    @property
     def value(self) -> float | None: # None: nothing was counted
         "What the statistics say."
         return self.of(self.statistics) if self.statistics.count else None

@@ -117,7 +117,7 @@ def anew(self: RunLearner) -> None:
     "Begin the step again, with nothing of it left."
     self.skipped = 'memory'
     self('after_cancel_batch')
-    self.skipped, self.micro, self.stream = '', -1, None
+    self.skipped, self.part, self.stream = '', None, None
     self.pred, self.loss, self.loss_grad, self.xb, self.yb = None, None, None, (), ()
     self.opt.zero_grad()
     if self.device.type == 'cuda': torch.cuda.empty_cache()

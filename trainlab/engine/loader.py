@@ -15,7 +15,7 @@ import numpy as np, torch
 from fastcore.basics import patch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from .plan import Plan, Sample, Step, fold
+from .plan import Part, Plan, Sample, Step, fold
 
 # %% ../../nbs/engine/02_loader.ipynb #96bcc997
 class Source(Protocol):
@@ -121,8 +121,9 @@ class Loader:
         ahead: int = 4,                 # micro-batches each worker keeps ready
         show: Callable | None = None,   # draws a batch, for `show_batch`
         skip: bool = False,             # whether another sample is drawn for one that cannot be made
+        shares: Sequence[tuple[int, int]] = ((0, 1),),  # of each step that are made here: the i-th of n
     ):
-        self.show = show
+        self.show, self.shares = show, tuple(shares)
         self.plan, self.sources, self.workers, self.ahead = plan, dict(sources), workers, ahead
         self.device, self.dataset = torch.device(device), MicroBatches(self.sources, skip)
 
@@ -134,25 +135,25 @@ class Loader:
 
     def requests(self, steps: Iterable[Step]) -> Iterator[tuple[str, tuple[Sample, ...]]]:
         "What to make for them."
-        return ((step.bucket.name, samples) for step in steps for samples in step.micro)
+        return ((step.bucket.name, part.samples) for step in steps for part in step.parts(self.shares))
 
 # %% ../../nbs/engine/02_loader.ipynb #fd74817c
 @patch
-def made(self: Loader, start: int = 0) -> Iterator[tuple[Step, int, Made]]:
-    "(step, number of the micro-batch, the micro-batch on the device), from step `start` to the end."
+def made(self: Loader, start: int = 0) -> Iterator[tuple[Step, Part, Made]]:
+    "(step, part of it, the micro-batch on the device), from step `start` to the end."
     many = dict(prefetch_factor=self.ahead, worker_init_fn=_ignore_interrupts) if self.workers else {}
     steps, asked = tee(self.steps(start))
     made = iter(DataLoader(self.dataset, batch_size=None, sampler=self.requests(asked), num_workers=self.workers,
                            pin_memory=self.device.type == 'cuda', generator=torch.Generator(), **many))
     for step in steps:
-        for m in range(len(step.micro)):
+        for part in step.parts(self.shares):
             batch, *rest = next(made)
-            yield step, m, Made(_moved(batch, self.device), *rest)
+            yield step, part, Made(_moved(batch, self.device), *rest)
 
 @patch
-def batches(self: Loader, start: int = 0) -> Iterator[tuple[Step, int, tuple[Tensor, ...]]]:
-    "(step, number of the micro-batch, its tensors on the device), from step `start` to the end."
-    return ((step, m, made.batch) for step, m, made in self.made(start))
+def batches(self: Loader, start: int = 0) -> Iterator[tuple[Step, Part, tuple[Tensor, ...]]]:
+    "(step, part of it, its tensors on the device), from step `start` to the end."
+    return ((step, part, made.batch) for step, part, made in self.made(start))
 
 @patch
 def __iter__(self: Loader) -> Iterator[tuple[Tensor, ...]]: return (batch for _, _, batch in self.batches())
@@ -184,9 +185,17 @@ class FixedLoader:
         batch_size: int = 1,
         seed: int = 42,
         device: torch.device | str = 'cpu',
-    ): self.source, self.batch_size, self.seed, self.device = source, batch_size, seed, torch.device(device)
+        share: tuple[int, int] = (0, 1),  # (i, n): every n-th batch, from the i-th on
+    ):
+        self.source, self.batch_size, self.seed, self.device = source, batch_size, seed, torch.device(device)
+        self.share = share
 
-    def __len__(self) -> int: return -(-len(self.source)//self.batch_size)
+    @property
+    def numbers(self) -> range:
+        "The batches that are made here, by their numbers."
+        return range(self.share[0], -(-len(self.source)//self.batch_size), self.share[1])
+
+    def __len__(self) -> int: return len(self.numbers)
 
     def to(self, device: torch.device | str) -> 'FixedLoader':
         "The same, with batches on another device."
@@ -194,7 +203,7 @@ class FixedLoader:
         return self
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        for i in range(len(self)):
+        for i in self.numbers:
             items = range(i*self.batch_size, min((i + 1)*self.batch_size, len(self.source)))
             made = [self.source.item(j, np.random.default_rng(fold(self.seed, 'valid', 0, j))) for j in items]
             yield tuple(torch.stack(t).to(self.device) for t in zip(*made))

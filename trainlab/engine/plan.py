@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'CYCLE', 'RUN', 'fold', 'order', 'rate', 'Bucket', 'Epochs', 'Plateau', 'Phase', 'quotas', 'cycle',
-           'Sample', 'Step', 'Place', 'placed', 'Plan']
+           'Sample', 'Step', 'Part', 'Place', 'placed', 'Plan']
 
 # %% ../../nbs/engine/00_plan.ipynb #4b8a4527
 import json
@@ -177,6 +177,37 @@ class Step:
     def samples(self) -> int:
         "Samples in this step."
         return sum(map(len, self.micro))
+
+# %% ../../nbs/engine/00_plan.ipynb #107ea06f
+@dataclass(frozen=True)
+class Part:
+    "Rows of a micro-batch that one process takes at once."
+    number: int                  # among its own of this step, from 0
+    micro: int                   # number of the micro-batch
+    start: int                   # the first of its rows
+    whole: int                   # rows of the micro-batch
+    samples: tuple[Sample, ...]  # the rows
+    ends: bool                   # whether its share of the step ends with it
+    last: bool                   # whether all that this process has of the step ends with it
+
+@patch
+def parts(self: Step,
+    shares: Sequence[tuple[int, int]] = ((0, 1),),  # (i, n): the i-th of n equal shares of the samples
+) -> tuple[Part, ...]:
+    "What a process that has these shares takes, in order."
+    firsts = list(accumulate(map(len, self.micro), initial=0))
+    cuts = [(m, max(firsts[m], a), min(firsts[m + 1], b), b) for a, b in (self._share(*s) for s in shares)
+            for m in range(len(self.micro)) if firsts[m] < b and a < firsts[m + 1]]
+    return tuple(Part(k, m, a - firsts[m], len(self.micro[m]), self.micro[m][a - firsts[m]:b - firsts[m]], b == end,
+                      k == len(cuts) - 1) for k, (m, a, b, end) in enumerate(cuts))
+
+@patch
+def _share(self: Step, i: int, n: int) -> tuple[int, int]:
+    "The first of its samples, and where they end."
+    first, end = self.samples*i//n, self.samples*(i + 1)//n
+    if first < end: return first, end
+    raise ValueError(f'phase {self.phase.name!r}: a step of bucket {self.bucket.name!r} has {self.samples} samples, too '
+                     f'few for {n} shares. Raise batch_size or gradient_accumulation, or train on fewer devices.')
 
 # %% ../../nbs/engine/00_plan.ipynb #bd0c5352
 @dataclass(frozen=True)

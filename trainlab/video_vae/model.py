@@ -12,6 +12,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from ..nn.latents import Output, Posterior
+from ..nn.noise import of_rows
 from ..nn.pretrained import PretrainedModel, registered
 from .classes import Classes, around, neighbour_decoder
 from .linear_codec import (BLOCK, SPACE, TIME, LinearCodec, as_signed, from_blocks,
@@ -199,9 +200,10 @@ def decode(self: VideoVAE,
 def sampled_frames(
     *clips: Tensor,  # (b, 3, t, h, w) in [-1, 1], of one shape
 ) -> list[Tensor]: # (b k, 3, h, w) in [0, 1] each
-    "The same few frames of each, drawn by the global generator."
+    "The same few frames of each."
     b, _, t, h, w = clips[0].shape
-    which = torch.randint(t, (b, min(t, 2)), device=clips[0].device)
+    device = clips[0].device
+    which = of_rows(lambda n, generator: torch.randint(t, (n, min(t, 2)), generator=generator, device=device), b, device)
     index = which[:, None, :, None, None].expand(-1, 3, -1, h, w)
     return [((c.gather(2, index) + 1)/2).clamp(0, 1).transpose(1, 2).flatten(0, 1) for c in clips]
 
