@@ -7,12 +7,13 @@ __all__ = ['Data', 'every_file', 'any_files', 'adamw', 'matrices', 'optimizer_of
            'load']
 
 # %% ../nbs/system.ipynb #c76256e3
-import importlib, sys, warnings
+import importlib, json, sys, warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 import torch
 from fastai.callback.core import Callback, CancelEpochException
@@ -29,13 +30,16 @@ from .callbacks.phases import Phases, frozen_names, rehearse
 from .callbacks.previews import Previews, drawn
 from .callbacks.recording import Recording
 from .callbacks.saving import Saving, follow
+from .engine.agent import count_of, launched
 from .engine.device import choose_device
 from .engine.loader import FixedLoader, Loader, Source
 from .engine.phases import TrainConfig
+from .engine.ranks import Ranks, alone
 from .engine.state import foreign
 from .media.clips import Files, list_files
 from .nn.optim import Muon
-from .run.checkpoint import FULL, REFUSED, plainly, refused_at, remedy
+from .run.checkpoint import (FULL, REFUSED, plainly, read_checkpoint, read_state, refused_at,
+                                     remedy)
 from .run.chapters import as_it_was, unpacked
 from .run.config import configure, is_anytime
 from .run.folder import Run, RunError, left_by, now, run_at, step_of
@@ -126,29 +130,31 @@ def learner(self: System,
     run: Run | None = None,         # None: of the config's name
     files: Files | None = None,     # what there is to train on; None: it is listed now
     cbs: Sequence[Callback] = (),   # a user's own
+    ranks: Ranks = alone,           # the processes that train together
 ) -> RunLearner:
     "Data, model, loss, scores and callbacks of a run."
     run, data = run or Run(cfg), self.data(cfg, self.files(cfg) if files is None else files)
     train = data.train if isinstance(data.train, Mapping) else dict(items=data.train)
-    device = choose_device(cfg.device)
+    device = ranks.device or choose_device(cfg.device)
     torch.manual_seed(cfg.seed)
     model = adapt(self.model(cfg, data.facts), cfg, self.core)
     loss = self.loss(cfg, model)
     loader = Loader(cfg.plan({k: len(s) for k, s in train.items()}), train, cfg.workers, device, show=self.show,
-                    skip=cfg.bad_files == 'skip')
+                    skip=cfg.bad_files == 'skip', shares=ranks.shares)
+    valid = FixedLoader(data.valid, 1, cfg.seed, device, (ranks.rank, ranks.world))
     facts = dict(data.facts) | ({'objective': loss.name} if hasattr(loss, 'name') else {})
     every = [Phases(enter, frozen_names(model)), *([EMA(cfg.ema)] if cfg.ema else []), *self.callbacks(cfg, model),
-             *cbs, Recording(run, cfg.log_every, facts), *self._previews(run, data.valid),
+             *cbs, Recording(run, cfg.log_every, facts, ranks.view), *self._previews(run, data.valid, ranks),
              Guard(run, cfg.max_bad_steps), Trends(), Audit(), Smaller(),
              *([Best(run, cfg.best, cfg.early_stopping)] if cfg.best else []),
              Saving(run, cfg.save_every, cfg.save_minutes, cfg.save_epochs)]
     return RunLearner(
-        loader, model, loss, FixedLoader(data.valid, 1, cfg.seed, device), self.optimizer(cfg, model), self.scores,
-        self.metrics(cfg), every, cfg.preview_every or loader.plan.total, cfg.precision, cfg.clip)
+        loader, model, loss, valid, self.optimizer(cfg, model), self.scores, self.metrics(cfg), every,
+        cfg.preview_every or loader.plan.total, cfg.precision, cfg.clip, ranks=ranks)
 
 @patch
-def _previews(self: System, run: Run, valid: Source) -> list[Previews]:
-    if not self.draw or not run.config.previews: return []
+def _previews(self: System, run: Run, valid: Source, ranks: Ranks) -> list[Previews]:
+    if not self.draw or not run.config.previews or not ranks.first: return []
     return [Previews(run, lambda model: drawn(self.draw, model, valid, run.config.previews))]
 
 # %% ../nbs/system.ipynb #1789e2b1
@@ -289,7 +295,7 @@ def _lead(run: Run) -> tuple[TrainConfig, list[Callback]] | None:
     source = fork_source(cfg.fork_from, exact=False)
     if step_of(source) == int(step): return None
     say(f'{home} has no checkpoint at step {step}: it is led up to it from step {step_of(source)}.')
-    own = {k: getattr(cfg, k) for k in ('name', 'root', 'resume', 'device', 'workers')} | dict(fork_from=str(source))
+    own = {k: getattr(cfg, k) for k in ('name', 'root', 'resume', 'device', 'devices', 'workers')} | dict(fork_from=str(source))
     return configure(type(cfg), as_it_was(type(cfg), told_by(source)['config']) | own, source), [Until(int(step))]
 
 # %% ../nbs/system.ipynb #1e9c4cd9
@@ -317,32 +323,77 @@ def _refuse(self: System, run: Run) -> None:
 def train(self: System,
     cfg: TrainConfig,
     cbs: Sequence[Callback] = (),  # a user's own, besides
+    ranks: Ranks = alone,          # the processes that train together, of which this is the first
 ) -> Run:                          # `run.stopped` tells whether it was stopped before its end
     "Begin or continue the run that `cfg` names, train it to its end, and write the finished model."
-    with plainly(Run(cfg).path): return self._trained(cfg, cbs)
+    with plainly(Run(cfg).path):
+        count = count_of(cfg.device, cfg.devices) if ranks is alone else 1
+        return self._launched(cfg, cbs, count) if count > 1 else self._trained(cfg, cbs, ranks)
 
 @patch
-def _trained(self: System, cfg: TrainConfig, cbs: Sequence[Callback]) -> Run:
+def _trained(self: System, cfg: TrainConfig, cbs: Sequence[Callback], ranks: Ranks) -> Run:
     run = Run(self.adopted(cfg))
     self._refuse(run)
     lead = _lead(run)
     if lead:
-        led = self.train(*lead)
+        led = self.train(*lead, ranks)
         if led.stopped != f'step {lead[1][0].last}': return led    # by somebody
         run = Run(run.config.model_copy(update=dict(resume=True)))
     files = self.files(run.config).reordered(_known(run))
-    device = choose_device(cfg.device)
-    with run.open(files.contents, device, self.name, self.machine(device)):
+    device = ranks.device or choose_device(cfg.device)
+    machine = dict(self.machine(device)) | dict(ranks=str(ranks.world) if ranks.many else '')
+    with run.open(files.contents, device, self.name, machine):
         if run.finished and whole_model(run):
             say(f'{cfg.name} was finished on {run.finished}: there is nothing left to train.')
             return run
-        learn = self.learner(run.config, run, files, cbs)
+        learn = self.learner(run.config, run, files, cbs, ranks)
         run.leave_out(files.left)
         begun = self._begun(run, learn)
         with _told(run, learn, begun):
+            if ranks.many: ranks.given(lambda: _work(run, learn, files, cbs))
             if learn.device.type == 'cuda' and begun < learn.plan.total: rehearse(learn)
             self._finished(run, learn)
     return run
+
+# %% ../nbs/system.ipynb #86dce07e
+@patch
+def _launched(self: System, cfg: TrainConfig, cbs: Sequence[Callback], count: int) -> Run:
+    module = self.name.partition(':')[0]
+    if cbs: raise RunError('devices above 1: callbacks given to train stay in this process, and others train. '
+                           "Make them part of the system: System(..., callbacks=).")
+    if not module or module == '__main__': raise RunError(
+        f'devices={cfg.devices}: other processes train, and cannot import a system of a notebook. Put it into a module, '
+        'or train on one device.')
+    run = Run(cfg)
+    told = json.loads(cfg.model_dump_json(exclude_unset=True))
+    launched(dict(system=self.name) | told, count, run.path, cfg.max_restarts)
+    run = Run(self.adopted(cfg.model_copy(update=dict(resume=True))))
+    run.stopped = (run.info.get('history') or [{}])[-1].get('stopped')
+    return run
+
+def _work(run: Run, learn: RunLearner, files: Files, cbs: Sequence[Callback]) -> dict[str, Any]:
+    "What the other ranks begin with."
+    state = (read_checkpoint(run.start)[0], read_state(run.start), bool(run.turned_at(learn.step))) if run.start else ()
+    weights = {} if run.start else {k: v.cpu() for k, v in learn.model.state_dict().items()}
+    return dict(config=run.config, info=run.info, files=files, state=state, weights=weights,
+                until=[cb.last for cb in cbs if isinstance(cb, Until)])
+
+@patch
+def attend(self: System,
+    work: Mapping[str, Any],  # from the first rank
+    ranks: Ranks,
+) -> None:
+    "Train along with the first rank."
+    with TemporaryDirectory(prefix='trainlab-') as scratch:
+        run = Run(work['config'].model_copy(update=dict(root=scratch)))
+        run.path.mkdir(parents=True)
+        run.note(**work['info'])
+        learn = self.learner(run.config, run, work['files'], [Until(step) for step in work['until']], ranks)
+        if not run.config.preview_every: learn.validate_every = learn.plan.total
+        if work['state']: learn.resume(*work['state'])
+        else: load_weights(learn.model, work['weights'], 'The first rank')
+        if learn.device.type == 'cuda' and learn.step < learn.plan.total: rehearse(learn)
+        learn.fit()
 
 # %% ../nbs/system.ipynb #79426071
 def system_of(

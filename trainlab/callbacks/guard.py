@@ -51,7 +51,7 @@ class Guard(Listener):
 
     def before_fit(self):
         self.endless = None
-        if self.at_once is None: self.at_once = self.learn.device.type == 'cpu'
+        if self.at_once is None: self.at_once = self.learn.device.type == 'cpu' or self.learn.ranks.many
 
     @property
     def careful(self) -> bool:

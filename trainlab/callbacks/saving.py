@@ -34,7 +34,7 @@ class Saving(Callback):
         "Copy now, write in the background."
         learn = self.learn
         self.when, learn.control.save = time.monotonic(), False
-        if self.saved == learn.step: return
+        if self.saved == learn.step or not learn.ranks.first: return
         if self.anchor: self.anchors.add(learn.step)
         tensors, rest = learn.state()
         checks = [cb.before_save(tensors) for cb in learn.cbs if hasattr(type(cb), 'before_save')]

@@ -64,6 +64,9 @@ class RunFields(BaseModel):
                              'a folder of diffusers or transformers, or a Hub id', 'run')
     seed: int = setting(42, 'decides every draw', 'run', ge=-(1 << 63), lt=1 << 63)
     device: str = setting('auto', 'auto | cpu | mps | cuda | cuda:N', 'run', True)
+    devices: int = setting(1, 'how many of them train together; -1: all GPUs', 'run', True, ge=-1)
+    max_restarts: int = setting(3, 'with several devices: how often all start again after one was lost', 'run', True,
+                                ge=0)
     data: str = setting('', 'what to train on: a folder or a file; empty: what is built in', 'data', True)
     bad_files: Literal['stop', 'skip'] = setting('stop', 'files that cannot be used: stop and list them | skip them')
     workers: int = setting(0, 'processes that make batches; 0: the trainer itself', 'data', True, ge=0)
