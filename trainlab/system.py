@@ -295,7 +295,8 @@ def _lead(run: Run) -> tuple[TrainConfig, list[Callback]] | None:
     source = fork_source(cfg.fork_from, exact=False)
     if step_of(source) == int(step): return None
     say(f'{home} has no checkpoint at step {step}: it is led up to it from step {step_of(source)}.')
-    own = {k: getattr(cfg, k) for k in ('name', 'root', 'resume', 'device', 'devices', 'workers')} | dict(fork_from=str(source))
+    own = {k: getattr(cfg, k) for k in ('name', 'root', 'resume', 'device', 'devices', 'workers')}
+    own |= dict(fork_from=str(source))
     return configure(type(cfg), as_it_was(type(cfg), told_by(source)['config']) | own, source), [Until(int(step))]
 
 # %% ../nbs/system.ipynb #1e9c4cd9
@@ -332,7 +333,7 @@ def train(self: System,
 
 @patch
 def _trained(self: System, cfg: TrainConfig, cbs: Sequence[Callback], ranks: Ranks) -> Run:
-    run = Run(self.adopted(cfg))
+    run, ranks = Run(self.adopted(cfg)), ranks.exactly(cfg.exact_world)
     self._refuse(run)
     lead = _lead(run)
     if lead:
@@ -362,7 +363,7 @@ def _launched(self: System, cfg: TrainConfig, cbs: Sequence[Callback], count: in
     if cbs: raise RunError('devices above 1: callbacks given to train stay in this process, and others train. '
                            "Make them part of the system: System(..., callbacks=).")
     if not module or module == '__main__': raise RunError(
-        f'devices={cfg.devices}: other processes train, and cannot import a system of a notebook. Put it into a module, '
+        f'devices={cfg.devices}: others train, and cannot import the system of a notebook. Put it into a module, '
         'or train on one device.')
     run = Run(cfg)
     told = json.loads(cfg.model_dump_json(exclude_unset=True))
@@ -373,7 +374,8 @@ def _launched(self: System, cfg: TrainConfig, cbs: Sequence[Callback], count: in
 
 def _work(run: Run, learn: RunLearner, files: Files, cbs: Sequence[Callback]) -> dict[str, Any]:
     "What the other ranks begin with."
-    state = (read_checkpoint(run.start)[0], read_state(run.start), bool(run.turned_at(learn.step))) if run.start else ()
+    state = ()
+    if run.start: state = read_checkpoint(run.start)[0], read_state(run.start), bool(run.turned_at(learn.step))
     weights = {} if run.start else {k: v.cpu() for k, v in learn.model.state_dict().items()}
     return dict(config=run.config, info=run.info, files=files, state=state, weights=weights,
                 until=[cb.last for cb in cbs if isinstance(cb, Until)])
@@ -386,6 +388,7 @@ def attend(self: System,
     "Train along with the first rank."
     with TemporaryDirectory(prefix='trainlab-') as scratch:
         run = Run(work['config'].model_copy(update=dict(root=scratch)))
+        ranks = ranks.exactly(run.config.exact_world)
         run.path.mkdir(parents=True)
         run.note(**work['info'])
         learn = self.learner(run.config, run, work['files'], [Until(step) for step in work['until']], ranks)

@@ -13,7 +13,7 @@ import torch
 from fastai.callback.core import Callback
 from fastcore.basics import patch
 from torch import Tensor, nn
-from ..engine.ranks import averaged, reduced, running
+from ..engine.ranks import GradientSum
 from ..engine.state import load_slots, slots
 from ..nn.discriminator import discriminator_loss, generator_loss
 from ..run.weights import load_weights
@@ -43,11 +43,8 @@ class Adversary(Callback):
 
     def before_fit(self):
         self.net.to(self.learn.device).train()
+        self.gradient = GradientSum(self.learn.ranks, self.net)
         if self.optimizer is None: self.optimizer = self.opt_func(list(self.net.parameters()), lr=self.rate)
-
-    def after_backward(self):
-        if self.acts and self.learn.last_micro and self.learn.ranks.many:
-            reduced(self.learn.ranks, self.net.parameters(), averaged(self.learn.ranks, running(self.net)))
 
     def after_step(self):
         if not self.acts: return
@@ -57,9 +54,18 @@ class Adversary(Callback):
         self.optimizer.zero_grad()
 
     def after_cancel_batch(self):
-        if self.learn.skipped and self.acts: self.optimizer.zero_grad()
+        if not (self.learn.skipped and self.acts): return
+        self.optimizer.zero_grad()
+        self.gradient.forget()
 
 # %% ../../nbs/callbacks/05_adversary.ipynb #8e81e22f
+@patch
+def after_backward(self: Adversary) -> None:
+    learn = self.learn
+    if not self.acts or not learn.ranks.divides: return
+    if learn.ranks.exact and learn.part.ends: self.gradient.share(())
+    if learn.last_micro: self.gradient.total()
+
 @patch
 def after_loss(self: Adversary) -> None:
     if not self.acts: return

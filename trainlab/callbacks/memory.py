@@ -71,6 +71,7 @@ class Smaller(Listener):
     def before_step(self): self.stepping = True
 
     def after_batch(self):
+        if self.learn.news and self.learn.step > self.learn.planned.step: self.share()
         if self.learn.step > self.learn.planned.step and any(f[0] == self.learn.step for f in self.found): self.follow()
 
     def follow(self) -> None:
@@ -88,17 +89,29 @@ class Smaller(Listener):
         if self.stepping or bucket.batch_size == 1: return ''
         size = divided(bucket.batch_size)
         self.found = [*self.found, (self.learn.step, phase, bucket.name, size)]
+        self.learn.news = int(self.learn.ranks.many)
         self.follow()
         normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.learn.model.modules())
         fewer = f' Its BatchNorm now looks at {size} samples at a time.' if normed else ''
         return (f'Out of memory: phase {phase!r} takes {bucket.name} in micro-batches of {size} instead of '
                 f'{bucket.batch_size}, {bucket.samples//size} a step; the batch is the same.{fewer}')
 
-    def state_dict(self) -> dict[str, Any]: return dict(found=self.found)
+# %% ../../nbs/callbacks/11_memory.ipynb #19ae358f
+@patch
+def share(self: Smaller) -> None:
+    "What one rank found, all of them go by."
+    self.learn.news = 0
+    found = self.learn.ranks.gathered(self.found)
+    self.found = sorted({tuple(f) for part in found for f in part})
+    self.follow()
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.found = sorted({*found_of(state['found']), *self.found})
-        self.follow()
+@patch
+def state_dict(self: Smaller) -> dict[str, Any]: return dict(found=self.found)
+
+@patch
+def load_state_dict(self: Smaller, state: Mapping[str, Any]) -> None:
+    self.found = sorted({*found_of(state['found']), *self.found})
+    self.follow()
 
 # %% ../../nbs/callbacks/11_memory.ipynb #11681ec3
 @patch
@@ -120,6 +133,7 @@ def anew(self: RunLearner) -> None:
     self.skipped, self.part, self.stream = '', None, None
     self.pred, self.loss, self.loss_grad, self.xb, self.yb = None, None, None, (), ()
     self.opt.zero_grad()
+    self.gradient.forget()
     if self.device.type == 'cuda': torch.cuda.empty_cache()
 
 def _does_not_fit(learn: RunLearner, batch: tuple[Any, ...]) -> RunError:

@@ -74,11 +74,16 @@ class Predictions(Callback):
         self.folder = self.home.path/'predictions'/f'step_{self.learn.step:06d}'
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
+        self.kept = {}
 
     def after_batch(self):
-        name = self.names.get(self.learn.iter)
+        name = self.names.get(self.learn.dl_number)
         if name is None: return
-        for end, (x,) in (('', self.learn.pred), ('_truth', self.learn.yb[0])):
-            Image.fromarray(pixels(x)).save(self.folder/f'{name}{end}.png')
+        for end, (x,) in (('', self.learn.pred), ('_truth', self.learn.yb[0])): self.kept[f'{name}{end}'] = pixels(x)
+
+    def after_validate(self):
+        found = {name: x for part in self.learn.ranks.gathered(self.kept) for name, x in part.items()}
+        for name, x in found.items(): Image.fromarray(x).save(self.folder/f'{name}.png')
+        self.kept = {}
 
     def state_dict(self) -> dict[str, Any]: return {}

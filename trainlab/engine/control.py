@@ -10,6 +10,7 @@ import math, os, signal, threading, time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from fastcore.basics import patch
 
 # %% ../../nbs/engine/05_control.ipynb #18d4be8e
 LOOK = .02  # seconds between looks for the files: a look costs a step of a millisecond up to 5 %
@@ -42,10 +43,6 @@ class Control:
         if stop: self.stop = self.stop or self.told or 'another rank'
         if save: self.asked, self.save = False, True
 
-    def clear(self) -> None:
-        "Forget a wish to stop."
-        self.told = self.stop = None
-
     def _found(self, name: str) -> str:
         "What such a file says; its name, if it is empty. It is taken away."
         if self.folder is None or not os.path.exists(self.folder/name): return ''
@@ -54,19 +51,27 @@ class Control:
         (self.folder/name).unlink(missing_ok=True)
         return said or f'{name} file'
 
-    def _signalled(self, number: int, frame) -> None:
-        if self.told and time.monotonic() - self.since > 1: raise KeyboardInterrupt  # not the same wish, told twice
-        if self.told: return
-        self.told, self.since = signal.Signals(number).name, time.monotonic()
-        if not self.shared: self.agree(True, False)
+# %% ../../nbs/engine/05_control.ipynb #374f0fbe
+@patch
+def clear(self: Control) -> None:
+    "Forget a wish to stop."
+    self.told = self.stop = None
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        "Take INT and TERM as a wish to stop; elsewhere than in the main thread, only files and buttons count."
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        was = {s: signal.signal(s, self._signalled) for s in (signal.SIGINT, signal.SIGTERM)}
-        try: yield
-        finally:
-            for s, handler in was.items(): signal.signal(s, handler)
+@patch
+def _signalled(self: Control, number: int, frame) -> None:
+    if self.told and time.monotonic() - self.since > 1: raise KeyboardInterrupt  # not the same wish, told twice
+    if self.told: return
+    self.told, self.since = signal.Signals(number).name, time.monotonic()
+    if not self.shared: self.agree(True, False)
+
+@patch
+@contextmanager
+def listening(self: Control) -> Iterator[None]:
+    "Take INT and TERM as a wish to stop; elsewhere than in the main thread, only files and buttons count."
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    was = {s: signal.signal(s, self._signalled) for s in (signal.SIGINT, signal.SIGTERM)}
+    try: yield
+    finally:
+        for s, handler in was.items(): signal.signal(s, handler)

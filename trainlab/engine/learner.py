@@ -24,7 +24,7 @@ from .device import autocast
 from .events import EventLearner
 from .loader import FixedLoader, Loader, Made, seed_step
 from .plan import RUN, Part, Place, Plan, Step, fold, placed
-from .ranks import Ranks, alone, averaged, reduced, running
+from .ranks import GradientSum, Ranks, Statistics, alone
 from .scores import Scores
 from .state import foreign, load_slots, remembered, remind, slots
 from ..nn.noise import rows
@@ -50,21 +50,6 @@ class StepLearner(EventLearner):
         autocast(device, precision)
         super().__init__(*args, **kw)
 
-    @property
-    def micro(self) -> int:
-        "Number of this micro-batch among those of the step that are trained on here."
-        return -1 if self.part is None else self.part.number
-
-    @property
-    def last_micro(self) -> bool:
-        "Whether the optimizer steps after this micro-batch."
-        return self.part is not None and self.part.last
-
-    @property
-    def share(self) -> float:
-        "Of this micro-batch in the samples of the step."
-        return len(self.part.samples)/self.planned.samples
-
     def _noise(self) -> AbstractContextManager: return nullcontext()
 
     def _do_one_batch(self):
@@ -77,11 +62,27 @@ class StepLearner(EventLearner):
         if self.training: self._do_grad_opt()
 
     def _backward(self):
-        share, first = self.share, self.micro == 0
+        share, first = self.share, self.part.begins
         loss = self.loss_grad if share == 1 else self.loss_grad*share
         self.step_loss = loss.detach() if first else self.step_loss + loss.detach()
         self.step_terms = {k: (0. if first else self.step_terms[k]) + v*share for k, v in self.terms.items()}
         self.scaler.scale(loss).backward()
+
+# %% ../../nbs/engine/09_learner.ipynb #2365e602
+@patch(as_prop=True)
+def micro(self: StepLearner) -> int:
+    "Number of this micro-batch among those of the step that are trained on here."
+    return -1 if self.part is None else self.part.number
+
+@patch(as_prop=True)
+def last_micro(self: StepLearner) -> bool:
+    "Whether the optimizer steps after this micro-batch."
+    return self.part is not None and self.part.last
+
+@patch(as_prop=True)
+def share(self: StepLearner) -> float:
+    "Of this micro-batch in the samples of the step."
+    return len(self.part.samples)/self.planned.samples
 
 # %% ../../nbs/engine/09_learner.ipynb #855d5649
 @patch
@@ -124,32 +125,35 @@ class SeekableLearner(StepLearner):
         control: Control | None = None,
         ranks: Ranks = alone,          # the processes that train together
     ):
-        self.ranks = ranks
+        self.ranks, self.gradient, self.statistics = ranks, GradientSum(ranks, model), Statistics(ranks, model)
         self.loader, self.validate_every, self.control = loader, validate_every, control or Control()
         self.validated, self.scores, self.stream, self.restoring = 0, {}, None, {}
+        self.news = 0   # whether a rank has something to tell besides, that callbacks exchange after the step
         self.whole, self.averaged = True, nullcontext   # whether no step is half done; puts averages into the model
         self.control.shared = ranks.many
-        dls = DataLoaders(loader, *([valid] if valid is not None and len(valid.source) else []))
+        judged = [] if valid is None or not len(valid.source) else [valid]   # of some ranks the share may be empty
+        dls = DataLoaders(loader, *judged)
         dls.device = loader.device
         super().__init__(dls, model.to(loader.device), loss_func, opt_func, device=loader.device, default_cbs=False,
                          precision=precision, clip=clip, metrics=list(metrics),
                          cbs=[TrainEvalCallback(), Scores(scores), *cbs])
 
-    @property
-    def plan(self) -> Plan:
-        "What every step trains on."
-        return self.loader.plan
+# %% ../../nbs/engine/09_learner.ipynb #37024694
+@patch(as_prop=True)
+def plan(self: SeekableLearner) -> Plan:
+    "What every step trains on."
+    return self.loader.plan
 
-    @property
-    def place(self) -> Place | None: # None: before the first step
-        "Where its plan has led to."
-        return self.plan.place(self.step) if self.step else None
+@patch(as_prop=True)
+def place(self: SeekableLearner) -> Place | None: # None: before the first step
+    "Where its plan has led to."
+    return self.plan.place(self.step) if self.step else None
 
-    @property
-    def due(self) -> bool:
-        "Whether this step ends an epoch that was not validated yet."
-        ends = self.step % self.validate_every == 0 or self.step == self.plan.total
-        return len(self.dls) > 1 and self.validated < self.step and ends
+@patch(as_prop=True)
+def due(self: SeekableLearner) -> bool:
+    "Whether this step ends an epoch that was not validated yet."
+    ends = self.step % self.validate_every == 0 or self.step == self.plan.total
+    return len(self.dls) > 1 and self.validated < self.step and ends
 
 # %% ../../nbs/engine/09_learner.ipynb #461718a4
 @patch
@@ -219,11 +223,13 @@ def all_batches(self: SeekableLearner) -> None:
 
 @patch
 def _begin(self: SeekableLearner, made: Made):
-    seed_step(self.plan.seed, 'noise', self.planned.step, self.part.micro, *([self.part.start] if self.part.start else []))
+    row = [self.part.start] if self.part.start else []
+    seed_step(self.plan.seed, 'noise', self.planned.step, self.part.micro, *row)
     if self.micro == 0: self.sample_sums, self.redrawn = [], []
     self.redrawn = self.redrawn + [(len(self.sample_sums) + i, why) for i, why in made.redrawn]
     self.sample_sums = [*self.sample_sums, *made.sums]
     if self.micro: return
+    if self.ranks.divides: self.statistics.begin()
     self.n_iter, self.train_iter, self.pct_train = self.validate_every, self.step, self.step/self.plan.total
     for group in self.opt.opt.param_groups: group['lr'] = self.planned.lr*group.get('lr_scale', 1.)
 
@@ -252,17 +258,20 @@ def dl_number(self: SeekableLearner) -> int:
 @patch
 def _backward(self: SeekableLearner):
     StepLearner._backward(self)
-    if self.last_micro and self.ranks.many: self._meet()
+    if not self.ranks.divides or not (self.last_micro or self.ranks.exact and self.part.ends): return
+    numbers = [self.step_loss, *self.step_terms.values(), *self.statistics.share()]
+    if self.ranks.exact: self.gradient.share(numbers)
+    if self.last_micro: self._meet(numbers)
 
 @patch
-def _meet(self: SeekableLearner) -> None:
+def _meet(self: SeekableLearner, numbers: list[Tensor]) -> None:
     "Make what each rank has of this step what all have of it."
     control, first = self.control, self.planned.samples*self.ranks.rank//self.ranks.world
     sums = [0]*self.planned.samples
     sums[first:first + len(self.sample_sums)] = self.sample_sums
-    numbers = [self.step_loss, *self.step_terms.values(), *averaged(self.ranks, running(self.model))]
-    said = [bool(control.told), control.asked, bool(self.redrawn), *sums]
-    stop, save, redrawn, *self.sample_sums = reduced(self.ranks, self.model.parameters(), numbers, said)
+    said = [bool(control.told), control.asked, self.news, bool(self.redrawn), *sums]
+    stop, save, self.news, redrawn, *self.sample_sums = self.gradient.total(numbers, said)
+    self.statistics.total(numbers[1 + len(self.step_terms):], len(self.planned.micro))
     control.agree(bool(stop), bool(save))
     if not redrawn: return
     mine = [(first + i, why) for i, why in self.redrawn]

@@ -238,8 +238,8 @@ class TrainFields(AdapterFields, defaults=dict(name='train')):
     weight_decay: float = setting(0., 'of AdamW', 'training', ge=0)
     clip: float = setting(1., 'largest gradient norm; 0: not clipped', 'training', ge=0)
     ema: float = setting(.998, 'decay of the averaged weights a step; 0: none', 'training', ge=0, lt=1)
-    max_bad_steps: int = setting(10, 'steps in a row left out because their loss or gradient is not finite, that end '
-                                 'the run', 'training', True, ge=1)
+    max_bad_steps: int = setting(10, 'steps in a row left out as not finite that end the run', 'training', True, ge=1)
+    exact_world: int = setting(0, 'sum in so many shares: equal bits on 1, 2, ... devices; 0: off', 'training', ge=0)
     precision: Literal['fp32', 'bf16', 'fp16'] = setting('bf16', 'of the forward pass: fp32 | bf16 | fp16', 'training')
     checkpointing: bool = setting(False, 'recompute activations in the backward pass: less memory, more time',
                                   'training')

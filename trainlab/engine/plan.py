@@ -187,6 +187,7 @@ class Part:
     start: int                   # the first of its rows
     whole: int                   # rows of the micro-batch
     samples: tuple[Sample, ...]  # the rows
+    begins: bool                 # whether its share of the step begins with it
     ends: bool                   # whether its share of the step ends with it
     last: bool                   # whether all that this process has of the step ends with it
 
@@ -196,18 +197,20 @@ def parts(self: Step,
 ) -> tuple[Part, ...]:
     "What a process that has these shares takes, in order."
     firsts = list(accumulate(map(len, self.micro), initial=0))
-    cuts = [(m, max(firsts[m], a), min(firsts[m + 1], b), b) for a, b in (self._share(*s) for s in shares)
+    cuts = [(m, max(firsts[m], a), min(firsts[m + 1], b), a, b) for a, b in (self._share(*s) for s in shares)
             for m in range(len(self.micro)) if firsts[m] < b and a < firsts[m + 1]]
-    return tuple(Part(k, m, a - firsts[m], len(self.micro[m]), self.micro[m][a - firsts[m]:b - firsts[m]], b == end,
-                      k == len(cuts) - 1) for k, (m, a, b, end) in enumerate(cuts))
+    def part(k, m, first, end, a, b):
+        rows = slice(first - firsts[m], end - firsts[m])
+        return Part(k, m, rows.start, len(self.micro[m]), self.micro[m][rows], first == a, end == b, k == len(cuts) - 1)
+    return tuple(part(k, *cut) for k, cut in enumerate(cuts))
 
 @patch
 def _share(self: Step, i: int, n: int) -> tuple[int, int]:
     "The first of its samples, and where they end."
     first, end = self.samples*i//n, self.samples*(i + 1)//n
     if first < end: return first, end
-    raise ValueError(f'phase {self.phase.name!r}: a step of bucket {self.bucket.name!r} has {self.samples} samples, too '
-                     f'few for {n} shares. Raise batch_size or gradient_accumulation, or train on fewer devices.')
+    raise ValueError(f'phase {self.phase.name!r}: a step of bucket {self.bucket.name!r} has {self.samples} samples, '
+                     f'too few for {n} shares. Raise batch_size or gradient_accumulation, or train on fewer devices.')
 
 # %% ../../nbs/engine/00_plan.ipynb #bd0c5352
 @dataclass(frozen=True)

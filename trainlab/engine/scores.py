@@ -11,6 +11,7 @@ from typing import Any
 from fastai.callback.core import Callback, CancelValidException
 from fastai.learner import AvgLoss, Learner, Metric
 from fastai.torch_core import find_bs
+from fastcore.basics import patch
 from torch import Tensor
 
 # %% ../../nbs/engine/06_scores.ipynb #61635442
@@ -83,11 +84,6 @@ class Scores(Callback):
         "Count the samples of a batch in."
         for name, values in judged.items(): self.means.setdefault(name, Average()).add(values)
 
-    def keep(self, judged: Mapping[str, Tensor]) -> None:
-        "What a batch has to say, by itself."
-        self.batches.append((self.learn.dl_number, judged, [counted(m) for m in self.meters]))
-        for m in self.meters: m.reset()
-
     def after_validate(self):
         if not self.meters: return
         for _, judged, counts in self.everybody():
@@ -97,9 +93,17 @@ class Scores(Callback):
         found = dict(loss=named.pop('loss')) | {k: m.value for k, m in self.means.items()} | named
         self.learn.scores = {k: float(v) for k, v in found.items() if v is not None}
 
-    def everybody(self) -> list[tuple[int, Mapping[str, Tensor], list[Any]]]:
-        "The batches of all ranks, in order."
-        if not self.learn.ranks.many: return []
-        return sorted((b for part in self.learn.ranks.gathered(self.batches) for b in part), key=lambda b: b[0])
-
     def state_dict(self) -> dict[str, Any]: return {}
+
+# %% ../../nbs/engine/06_scores.ipynb #7dbb236c
+@patch
+def keep(self: Scores, judged: Mapping[str, Tensor]) -> None:
+    "What a batch has to say, by itself."
+    self.batches.append((self.learn.dl_number, judged, [counted(m) for m in self.meters]))
+    for m in self.meters: m.reset()
+
+@patch
+def everybody(self: Scores) -> list[tuple[int, Mapping[str, Tensor], list[Any]]]:
+    "The batches of all ranks, in order."
+    if not self.learn.ranks.many: return []
+    return sorted((b for part in self.learn.ranks.gathered(self.batches) for b in part), key=lambda b: b[0])

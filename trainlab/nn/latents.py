@@ -9,6 +9,7 @@ __all__ = ['Posterior', 'Output', 'TermLoss', 'covariance', 'Components', 'pca',
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 from .noise import normal
 
@@ -110,11 +111,6 @@ class LatentStatistics:
             new = m.shape[1], m.sum(1), m.square().sum(1), k.sum(1)
             sums[:] = [a + b for a, b in zip(sums, new)]
 
-    def merge(self, other: 'LatentStatistics') -> None:
-        "Count in what another has."
-        for mine, theirs in ((self.plain, other.plain), (self.marked, other.marked)):
-            mine[:] = [a + b for a, b in zip(mine, theirs)]
-
     @property
     def count(self) -> int: return self._sums[0]
 
@@ -140,3 +136,10 @@ class LatentStatistics:
         "1 over the standard deviation of all latents together."
         mean = self.latent_mean.mean()
         return float((self._sums[2].mean()/self.count - mean.square()).clamp_min(1e-12).rsqrt())
+
+# %% ../../nbs/nn/04_latents.ipynb #67e9ca13
+@patch
+def merge(self: LatentStatistics, other: LatentStatistics) -> None:
+    "Count in what another has."
+    for mine, theirs in ((self.plain, other.plain), (self.marked, other.marked)):
+        mine[:] = [a + b for a, b in zip(mine, theirs)]

@@ -203,7 +203,8 @@ def sampled_frames(
     "The same few frames of each."
     b, _, t, h, w = clips[0].shape
     device = clips[0].device
-    which = of_rows(lambda n, generator: torch.randint(t, (n, min(t, 2)), generator=generator, device=device), b, device)
+    def draw(n, generator): return torch.randint(t, (n, min(t, 2)), generator=generator, device=device)
+    which = of_rows(draw, b, device)
     index = which[:, None, :, None, None].expand(-1, 3, -1, h, w)
     return [((c.gather(2, index) + 1)/2).clamp(0, 1).transpose(1, 2).flatten(0, 1) for c in clips]
 
