@@ -31,7 +31,7 @@ from .callbacks.previews import Previews, drawn
 from .callbacks.recording import Recording
 from .callbacks.saving import Saving, follow
 from .engine.agent import count_of, launched
-from .engine.device import choose_device
+from .engine.device import choose_device, numerics, place_words
 from .engine.loader import FixedLoader, Loader, Source
 from .engine.phases import TrainConfig
 from .engine.ranks import Ranks, alone
@@ -343,7 +343,8 @@ def _trained(self: System, cfg: TrainConfig, cbs: Sequence[Callback], ranks: Ran
     files = self.files(run.config).reordered(_known(run))
     device = ranks.device or choose_device(cfg.device)
     machine = dict(self.machine(device)) | dict(ranks=str(ranks.world) if ranks.many else '')
-    with run.open(files.contents, device, self.name, machine):
+    with numerics(cfg.deterministic), run.open(files.contents, device, self.name, machine):
+        if words := place_words(device, ranks.world): say(words)
         if run.finished and whole_model(run):
             say(f'{cfg.name} was finished on {run.finished}: there is nothing left to train.')
             return run
@@ -386,7 +387,7 @@ def attend(self: System,
     ranks: Ranks,
 ) -> None:
     "Train along with the first rank."
-    with TemporaryDirectory(prefix='trainlab-') as scratch:
+    with TemporaryDirectory(prefix='trainlab-') as scratch, numerics(work['config'].deterministic):
         run = Run(work['config'].model_copy(update=dict(root=scratch)))
         ranks = ranks.exactly(run.config.exact_world)
         run.path.mkdir(parents=True)

@@ -65,6 +65,8 @@ class RunFields(BaseModel):
     seed: int = setting(42, 'decides every draw', 'run', ge=-(1 << 63), lt=1 << 63)
     device: str = setting('auto', 'auto | cpu | mps | cuda | cuda:N', 'run', True)
     devices: int = setting(1, 'how many of them train together; -1: all GPUs', 'run', True, ge=-1)
+    deterministic: bool = setting(False, 'only operations whose sums have a fixed order: equal bits on a GPU, slower',
+                                  'run', True)
     max_restarts: int = setting(3, 'with several devices: how often all start again after one was lost', 'run', True,
                                 ge=0)
     data: str = setting('', 'what to train on: a folder or a file; empty: what is built in', 'data', True)
