@@ -57,3 +57,8 @@ def test_every_model_exactly(script): assert undisturbed(rows(script('ranks.py',
 def test_many_kills_under_the_agent(script, ranks):
     found, = rows(script('agents.py', '--ranks', ranks, '--kills', 18, timeout=7200))
     assert found['different'] == 0 and not found['orphans'] and not found['litter']
+
+@pytest.mark.slow
+def test_a_machine_goes_and_comes_back(script):
+    found, = rows(script('nodes.py'))
+    assert found['different'] == 0 and found['ranks'] == ['2', '1', '2'] and found['codes'] == [0, 0]
