@@ -159,7 +159,7 @@ def compare(self: Audit) -> None:
     if apart: raise RunError(
         f'The ranks have drifted apart by step {self.learn.step}: {len(apart)} of {len(named)} parameters differ, the '
         f'first is {apart[0]}. A device computes something else than the others: look at its memory and driver, '
-        'and try deterministic=True. The newest checkpoint is of the first rank, and may be wrong: resume_from takes an '
-        'older one.')
+        'and try deterministic=True. The newest checkpoint is of the first rank, and may be wrong: resume_from takes '
+        'an older one.')
 
 COMPARED = (1 << 62) - 1   # of a sum of bits that is compared
