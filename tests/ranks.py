@@ -5,7 +5,7 @@
     python tests/ranks.py --exact
 
 `conv` has nothing that depends on who computes what, so its losses are those of one process; `normed` has BatchNorm
-and dropout; `vsr` is super-resolution with Muon; `vae` is a video VAE over phases that end by a plateau, by epochs and by
+and dropout; `memory` is `conv` where one rank runs out of memory; `vsr` is super-resolution with Muon; `vae` is a video VAE over phases that end by a plateau, by epochs and by
 steps, from an adapter to the whole model, with a PatchGAN. Stops reach one rank, and all of them end together; a kill
 takes one rank, and the rest is killed as torch's agent does. What is continued must equal, bit for bit, what was left
 alone on as many ranks: losses and scores of all steps, weights, optimizer, averaged weights.
@@ -35,6 +35,14 @@ EXACT, UNTIL = [0], [-1]   # shares; the step after which one process stops
 
 def conv(cfg, facts): return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.GELU(), nn.Conv2d(8, 1, 3, padding=1))
 def normed(cfg, facts): return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.GELU(), nn.Dropout(.1), nn.Conv2d(8, 1, 3, padding=1))
+class Tight(nn.Sequential):
+    "A net for which the memory of the second rank is too small, if it is given more than two samples."
+    def forward(self, x):
+        if self.training and len(x) > 2 and dist.is_initialized() and dist.get_rank() == 1: raise torch.OutOfMemoryError('CUDA out of memory (played)')
+        return super().forward(x)
+
+
+def tight(cfg, facts): return Tight(*conv(cfg, facts))
 def loss(cfg, model): return nn.functional.mse_loss
 def adamw(cfg, model): return torch.optim.AdamW
 def small(model): return System(Config, textures, model, loss, optimizer=adamw)
@@ -42,6 +50,7 @@ def small(model): return System(Config, textures, model, loss, optimizer=adamw)
 CASES = dict(
     conv=(small(conv), dict(phases=MIXED, precision='fp32', save_every=4, preview_every=10)),
     normed=(small(normed), dict(phases=MIXED, workers=1, save_every=4, preview_every=10)),
+    memory=(small(tight), dict(phases=MIXED, precision='fp32', save_every=4, preview_every=10)),
     vsr=(vsr, dict(steps=8, batch_size=4, save_every=3, preview_every=4, previews=0, frames=3, precision='fp32')),
     vae=(video_vae, dict(size='tiny', phases=[PHASES[0] | dict(steps=14), PHASES[1] | dict(epochs=.2), PHASES[2] | dict(steps=5)], precision='fp32', rank=2, ema=.9, gan_weight=.1,
                          gan_start=6, perceptual_weight=.1, save_every=3, preview_every=9, log_every=5, valid_resolution=16, valid_frames=5)))
