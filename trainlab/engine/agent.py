@@ -104,25 +104,30 @@ class Watch:
         view: Callable,     # shows progress
     ):
         self.folder, self.home, self.view, self.word = folder, home, view, Word(folder)
-        self.log, self.read, self.shown, self.stopping = None, 0, 0, False
+        self.log, self.read, self.shown, self.stopping = None, {}, 0, False
 
     def __call__(self) -> None:
         "Say and show what is new."
-        logs = sorted(self.folder.glob('logs/*/attempt_*/0/stdout.log'), key=lambda p: int(p.parts[-3].split('_')[1]))
+        logs = sorted(self.folder.glob('logs/*/attempt_*/0'), key=lambda p: int(p.parts[-2].split('_')[1]))
         if logs and logs[-1] != self.log:
             if self.log is not None: say('A rank was lost: all of them go on from the newest checkpoint.')
-            self.log, self.read = logs[-1], 0
-        if self.log is not None: self._say(self.log.read_bytes()[self.read:])
+            self.log = logs[-1]
+        for line in self._new('stdout.log'): say(line)
+        for line in self._new('stderr.log'): print(line, file=sys.stderr)
         with suppress(FileNotFoundError):
             when = (self.folder/'view.json').stat().st_mtime_ns
             if when != self.shown: self.view(*json.loads((self.folder/'view.json').read_text()))
             self.shown = when
 
-    def _say(self, new: bytes) -> None:
+    def _new(self, name: str) -> list[str]:
+        "Whole lines that were added to a log of the first rank."
+        if self.log is None or not (self.log/name).exists(): return []
+        with (self.log/name).open('rb') as f:
+            f.seek(self.read.get(self.log/name, 0))
+            new = f.read()
         whole = new[:new.rfind(b'\n') + 1]
-        self.read += len(whole)
-        for line in whole.decode(errors='replace').splitlines():
-            if line.strip(): say(line)
+        self.read[self.log/name] = self.read.get(self.log/name, 0) + len(whole)
+        return [line for line in whole.decode(errors='replace').splitlines() if line.strip()]
 
 
 
