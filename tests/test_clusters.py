@@ -7,6 +7,7 @@ from trainlab.launch.sweep import sweep
 from trainlab.run.folder import RunError
 
 CLUSTERS = dict(ray=dict(on='ray', ray=dict(num_cpus=1)), slurm=dict(on='slurm', at_once=2, slurm=dict(cluster='local', minutes=30)))
+MODULES = dict(ray='ray', slurm='submitit')
 NAMES = 'rates-lr=0.001', 'rates-lr=0.002'
 
 
@@ -18,7 +19,7 @@ def ray_here(monkeypatch):
 
 @pytest.fixture(params=CLUSTERS)
 def cluster(request):
-    there(dict(ray='ray', slurm='submitit')[request.param]); return CLUSTERS[request.param]
+    there(MODULES[request.param]); return CLUSTERS[request.param]
 
 def there(module):
     "Ray must not be imported here: it reads how to listen when it is."
@@ -54,9 +55,11 @@ def command(root, on):
     return [sys.executable, '-m', 'trainlab.launch.sweep', str(JOB), '--vary', 'lr=1e-3', '--name', 'rates', '--root', str(root), *given,
             '--fixed', ' '.join(f'{k}={v}' for k, v in TINY.items())]
 
-@pytest.mark.parametrize('number', [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_stopped_sweep_saves_and_the_same_goes_on(tmp_path, alone, cluster, number):
-    first = subprocess.Popen(command(tmp_path, cluster['on']), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+@pytest.mark.parametrize('on, number', [('slurm', signal.SIGINT), *(pytest.param(*p, marks=pytest.mark.slow) for p in (
+    ('ray', signal.SIGINT), ('ray', signal.SIGTERM), ('slurm', signal.SIGTERM)))])
+def test_a_stopped_sweep_saves_and_the_same_goes_on(tmp_path, alone, on, number):
+    there(MODULES[on]); cluster = CLUSTERS[on]
+    first = subprocess.Popen(command(tmp_path, on), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     until(lambda: saved(tmp_path, NAMES[0]) >= 5, first); trainer = holder(tmp_path, NAMES[0]); first.send_signal(number); said, _ = first.communicate(timeout=120)
     assert first.returncode == 128 + number and gone(trainer), said
     at = saved(tmp_path, NAMES[0]); assert history(tmp_path, NAMES[0])[-1]['stopped'] == 'SIGINT' and not (tmp_path/'rates-jobs'/'STOP').exists()
@@ -74,6 +77,7 @@ def test_a_killed_sweep_on_ray_leaves_no_job_and_goes_on(tmp_path, alone):
     assert row['state'] == 'finished' and gone(trainer) and same(tmp_path, alone, NAMES[:1])
 
 
+@pytest.mark.slow
 def test_what_slurm_takes_back_saves_and_goes_on(tmp_path, alone):
     there('submitit')
     from trainlab.launch.slurm import OnSlurm

@@ -35,6 +35,7 @@ def test_a_pruned_trial_has_saved_and_the_plain_job_goes_on(tmp_path, alone, opt
     assert {r['trial']: r['state'] for r in search(study, tmp_path)} == dict.fromkeys(NAMES, 'finished')
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_with_its_trials(tmp_path, alone, optuna):
     storage = f'sqlite:///{tmp_path}/study.db'
     def study(): return optuna.create_study(study_name='rates', storage=storage, direction='maximize', load_if_exists=True)

@@ -6,8 +6,7 @@
 __all__ = ['LOOPBACK', 'attend', 'OnRay']
 
 # %% ../../nbs/launch/03_ray.ipynb #135171bd
-import os
-from pathlib import Path
+import os, signal, threading
 from typing import Any
 from fastcore.basics import patch
 from .jobs import Attended, Elsewhere, Job, extra
@@ -32,15 +31,15 @@ class OnRay(Elsewhere):
         self.address = address or os.environ.get('RAY_ADDRESS', '')
         self.asked = dict(num_cpus=num_cpus, num_gpus=num_gpus) | asked
         if not self.address: os.environ |= LOOPBACK
-        self.ray = extra('ray', 'ray')
+        self.ray, self.task, self.mine = extra('ray', 'ray'), None, False
 
-    def open(self, home: Path) -> None:
+    def connect(self) -> None:
         "Connect, or begin a cluster."
-        super().open(home)
         self.mine = not self.ray.is_initialized()
-        quiet = dict(log_to_driver=False, configure_logging=False)
+        quiet, term = dict(log_to_driver=False, configure_logging=False), signal.getsignal(signal.SIGTERM)
         if self.mine and self.address: self.ray.init(self.address, **quiet)
         elif self.mine: self.ray.init('local', include_dashboard=False, **quiet)
+        if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, term)   # Ray's aborts
         if not self.address: self._fits()
         self.task = self.ray.remote(max_retries=0, **self.asked)(attend)
 
@@ -62,6 +61,7 @@ LOOPBACK = dict(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER='0', RAY_USAGE_STATS_ENABLED='
 @patch
 def start(self: OnRay, job: Job) -> None:
     "Put a job into Ray's queue."
+    if self.task is None: self.connect()
     job.handle = self.task.options(name=job.trial.name).remote(self.attended(job))
 
 @patch

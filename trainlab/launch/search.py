@@ -16,7 +16,7 @@ from ..run.folder import RunError
 if TYPE_CHECKING: from optuna import Study
 
 # %% auto #0
-__all__ = ['DIGITS', 'VALUES', 'LOOK_EVERY', 'rounded', 'Search', 'search', 'trial_of']
+__all__ = ['DIGITS', 'VALUES', 'HOME', 'LOOK_EVERY', 'rounded', 'Search', 'search', 'trial_of']
 
 # %% ../../nbs/launch/06_search.ipynb #f414212c
 DIGITS = 4   # of a float that a study suggests
@@ -34,7 +34,7 @@ def _refuse(study: Study) -> None:
         f'{kind} ends a study by itself, which Optuna refuses outside of optimize. A sweep runs every combination.')
 
 # %% ../../nbs/launch/06_search.ipynb #949fc2e2
-VALUES = 'trainlab'   # a trial's attribute: the values that its run was told
+VALUES, HOME = 'trainlab', 'trainlab_jobs'   # attributes of a trial: the values its run was told, where its job is kept
 
 class Search:
     "Trials that a study is asked for."
@@ -45,17 +45,24 @@ class Search:
         score: str,                               # of the validation
         named: Callable[[Mapping], Trial],        # values -> the trial of that name
         job: Callable[[Trial], Job],
+        home: Path,                               # folder of the jobs; a study may have trials of other ones
     ):
         _refuse(study)
         self.study, self.suggest, self.most, self.score, self.named, self.job = study, suggest, most, score, named, job
+        self.home = str(home.absolute())
         self.every, self.done = [], {}            # trials; name -> row
         self.under_way = {}                       # name -> trials of the study
         self.read, self.when = {}, 0.             # name -> step of the last score that was reported; when that was
         self.pruned = set()                       # names
-        mine = [t for t in study.get_trials(deepcopy=False) if VALUES in t.user_attrs]
-        self.left = [self._open(t) for t in mine if not t.state.is_finished()]
-        for t in mine:
+        self.left = [self._open(t) for t in self.mine if not t.state.is_finished()]
+        for t in self.mine:
             if t.state.is_finished(): self._before(t)
+
+    @property
+    def mine(self) -> list[Any]:
+        "The study's trials whose jobs are kept here."
+        every = self.study.get_trials(deepcopy=False)
+        return [t for t in every if VALUES in t.user_attrs and t.user_attrs.get(HOME) == self.home]
 
 # %% ../../nbs/launch/06_search.ipynb #891c803f
 @patch
@@ -79,11 +86,6 @@ def _known(self: Search, values: Mapping) -> Trial:
     if trial.name not in [t.name for t in self.every]: self.every.append(trial)
     return trial
 
-@patch(as_prop=True)
-def count(self: Search) -> int:
-    "Trials of ours that the study has."
-    return sum(VALUES in t.user_attrs for t in self.study.get_trials(deepcopy=False))
-
 # %% ../../nbs/launch/06_search.ipynb #c654cf65
 @patch
 def ask(self: Search) -> Job | None:
@@ -102,8 +104,9 @@ def ask(self: Search) -> Job | None:
 def _asked(self: Search) -> Trial | None:
     "The next trial of the study: one that was begun, or a new one."
     if self.left: told = self.left.pop(0)
-    elif self.count < self.most:
+    elif len(self.mine) < self.most:
         told = self.study.ask()
+        told.set_user_attr(HOME, self.home)
         told.set_user_attr(VALUES, {k: rounded(v) for k, v in self.suggest(told).items()})
     else: return None
     trial = self._known(told.user_attrs[VALUES])
@@ -196,7 +199,7 @@ def search(
     def job(trial: Trial) -> Job: return Job(trial, notebook, home)
     def named(values: Mapping) -> Trial: return trial_of(name, values, fixed, home.parent)
     def rows() -> Iterator[dict[str, Any]]:
-        yield from run_all(place, Search(study, suggest, trials, score, named, job), home)
+        yield from run_all(place, Search(study, suggest, trials, score, named, job, home), home)
     return alone(home, rows())
 
 def trial_of(

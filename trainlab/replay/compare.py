@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['DRAWS', 'LENGTHS', 'MOST_BLOCKS', 'LEAST', 'PARTS', 'correlation_length', 'mean_variance', 'drawn_means',
+__all__ = ['DRAWS', 'LENGTHS', 'MOST_BLOCKS', 'LEAST', 'FEW', 'PARTS', 'correlation_length', 'mean_variance', 'drawn_means',
            'Difference', 'bought', 'over_steps', 'over_seeds', 'together', 'first_apart', 'last_scores', 'Comparison',
            'curve_of', 'compare']
 
@@ -62,6 +62,7 @@ def drawn_means(
 
 # %% ../../nbs/replay/03_compare.ipynb #7bbb8b2e
 LEAST = 20   # steps of a window
+FEW = 10     # of its independent values
 
 @dataclass(frozen=True)
 class Difference:
@@ -73,6 +74,7 @@ class Difference:
     count: int     # of steps or seeds
     unit: str      # steps | seeds
     ratio: float   # variance unpaired / paired; nan: not paired
+    worth: float   # independent values
 
     @property
     def seen(self) -> bool:
@@ -82,8 +84,11 @@ class Difference:
     def __repr__(self):
         said = f'{self.what}: b - a = {self.mean:+.3g}'
         if math.isnan(self.low): return f'{said} (one seed: no interval)'
-        said += f' ({self.low:+.3g} to {self.high:+.3g}; {self.count} {self.unit})'
-        return f'{said}, {"a difference" if self.seen else "no difference seen"}{bought(self.ratio)}'
+        worth = f', worth {self.worth:.0f}'*(self.unit == 'steps')
+        said += f' ({self.low:+.3g} to {self.high:+.3g}; {self.count} {self.unit}{worth})'
+        said += ', a difference' if self.seen else ', no difference seen'
+        if self.unit == 'steps' and self.worth < FEW: said += ', but of too few steps to be sure'
+        return said + bought(self.ratio)
 
 def bought(
     ratio: float,  # of variances, unpaired to paired
@@ -109,10 +114,11 @@ def over_steps(
     if paired: drawn = drawn_means(b - a, [key, 0])
     else: drawn = drawn_means(b - fall, [key, 1]) - drawn_means(a - fall, [key, 2])
     mean, (low, high) = float(np.mean(b - a)), np.quantile(drawn, [.025, .975])
-    alike = mean_variance(b - a)
+    alike, leaning = mean_variance(b - a), [b - a] if paired else [a - fall, b - fall]
+    worth = len(a)/max(map(correlation_length, leaning))
     lone = mean_variance(a - fall) + mean_variance(b - fall)
     gain = math.nan if not paired else lone/alike if alike else math.inf
-    return Difference('loss', mean, mean + float(low), mean + float(high), len(a), 'steps', gain)
+    return Difference('loss', mean, mean + float(low), mean + float(high), len(a), 'steps', gain, worth)
 
 def over_seeds(
     what: str,
@@ -124,11 +130,11 @@ def over_seeds(
     from scipy.stats import t as student
     a, b, n = np.asarray(a, float), np.asarray(b, float), len(a)
     mean = float(np.mean(b - a))
-    if n < 2: return Difference(what, mean, math.nan, math.nan, n, 'seeds', math.nan)
+    if n < 2: return Difference(what, mean, math.nan, math.nan, n, 'seeds', math.nan, n)
     lone, pairs = a.var(ddof=1) + b.var(ddof=1), (b - a).var(ddof=1)
     half = float(student.ppf(.975, n - 1)*math.sqrt((pairs if paired else lone)/n))
     ratio = (float(lone/pairs) if pairs else math.inf) if paired else math.nan
-    return Difference(what, mean, mean - half, mean + half, n, 'seeds', ratio)
+    return Difference(what, mean, mean - half, mean + half, n, 'seeds', ratio, n)
 
 # %% ../../nbs/replay/03_compare.ipynb #e427fe8e
 def together(
