@@ -32,7 +32,7 @@ def history(root, name): return json.loads((root/name/'run.json').read_text())['
 def kill_once(root, name, above):
     "SIGKILL for the process so many above the one that trains, once something is saved."
     def kill():
-        until(lambda: saved(root, name) >= 10); pid = holder(root, name)
+        until(lambda: saved(root, name) >= 10, most=300); pid = holder(root, name)
         for _ in range(above): pid = parent(pid)
         at[name] = saved(root, name); os.kill(pid, signal.SIGKILL)
     at = {}; threading.Thread(target=kill, daemon=True).start()
@@ -60,7 +60,7 @@ def command(root, on):
 def test_a_stopped_sweep_saves_and_the_same_goes_on(tmp_path, alone, on, number):
     there(MODULES[on]); cluster = CLUSTERS[on]
     first = subprocess.Popen(command(tmp_path, on), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-    until(lambda: saved(tmp_path, NAMES[0]) >= 5, first); trainer = holder(tmp_path, NAMES[0]); first.send_signal(number); said, _ = first.communicate(timeout=120)
+    until(lambda: saved(tmp_path, NAMES[0]) >= 5, first, 300); trainer = holder(tmp_path, NAMES[0]); first.send_signal(number); said, _ = first.communicate(timeout=300)
     assert first.returncode == 128 + number and gone(trainer), said
     at = saved(tmp_path, NAMES[0]); assert history(tmp_path, NAMES[0])[-1]['stopped'] == 'SIGINT' and not (tmp_path/'rates-jobs'/'STOP').exists()
     [row] = sweep(JOB, dict(lr=[1e-3]), fixed=TINY, name='rates', root=tmp_path, **cluster)
@@ -72,7 +72,7 @@ def test_a_stopped_sweep_saves_and_the_same_goes_on(tmp_path, alone, on, number)
 def test_a_killed_sweep_on_ray_leaves_no_job_and_goes_on(tmp_path, alone):
     there('ray')
     first = subprocess.Popen(command(tmp_path, 'ray'), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    until(lambda: saved(tmp_path, NAMES[0]) >= 5, first); trainer = holder(tmp_path, NAMES[0]); first.kill(); first.wait()
+    until(lambda: saved(tmp_path, NAMES[0]) >= 5, first, 300); trainer = holder(tmp_path, NAMES[0]); first.kill(); first.wait()
     [row] = sweep(JOB, dict(lr=[1e-3]), fixed=TINY, name='rates', root=tmp_path, **CLUSTERS['ray'])     # at once: it waits for the run's lock
     assert row['state'] == 'finished' and gone(trainer) and same(tmp_path, alone, NAMES[:1])
 
@@ -87,7 +87,7 @@ def test_what_slurm_takes_back_saves_and_goes_on(tmp_path, alone):
     place, home = OnSlurm(1, dict(cluster='local', minutes=30)), tmp_path/'rates-jobs'; home.mkdir()
     job = Job(trials('rates', dict(lr=[1e-3]), fixed=TINY, root=tmp_path)[0], JOB, home)
     def preempt():
-        until(lambda: saved(tmp_path, NAMES[0]) >= 10); os.kill(parent(parent(holder(tmp_path, NAMES[0]))), signal.SIGUSR2)
+        until(lambda: saved(tmp_path, NAMES[0]) >= 10, most=300); os.kill(parent(parent(holder(tmp_path, NAMES[0]))), signal.SIGUSR2)
     threading.Thread(target=preempt, daemon=True).start()
     [row] = run_all(place, Given([job], [job.trial]), home)
     assert row['state'] == 'finished' and len(history(tmp_path, NAMES[0])) == 2 and history(tmp_path, NAMES[0])[0]['stopped'] == 'SIGINT', row

@@ -40,7 +40,7 @@ def test_an_interrupted_search_goes_on_with_its_trials(tmp_path, alone, optuna):
     storage = f'sqlite:///{tmp_path}/study.db'
     def study(): return optuna.create_study(study_name='rates', storage=storage, direction='maximize', load_if_exists=True)
     both(study())
-    def interrupt(): until(lambda: all(saved(tmp_path, n) >= 10 for n in NAMES)); os.kill(os.getpid(), signal.SIGINT)
+    def interrupt(): until(lambda: all(saved(tmp_path, n) >= 10 for n in NAMES), most=300); os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt): list(search(study(), tmp_path))
     assert [t.state.name for t in study().trials] == ['RUNNING']*2

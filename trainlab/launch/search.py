@@ -52,8 +52,8 @@ class Search:
         self.home = str(home.absolute())
         self.every, self.done = [], {}            # trials; name -> row
         self.under_way = {}                       # name -> trials of the study
-        self.read, self.when = {}, 0.             # name -> step of the last score that was reported; when that was
-        self.pruned = set()                       # names
+        self.read, self.when = {}, 0.             # number -> step of the last score that was reported; when that was
+        self.pruned = set()                       # numbers
         self.left = [self._open(t) for t in self.mine if not t.state.is_finished()]
         for t in self.mine:
             if t.state.is_finished(): self._before(t)
@@ -69,7 +69,7 @@ class Search:
 def _open(self: Search, told: Any) -> Any:
     "A trial of an earlier call that can be told still."
     from optuna import Trial as OpenTrial
-    self.read[self.named(told.user_attrs[VALUES]).name] = max(told.intermediate_values, default=-1)
+    self.read[told.number] = max(told.intermediate_values, default=-1)
     return OpenTrial(self.study, told._trial_id)
 
 @patch
@@ -122,19 +122,23 @@ def look(self: Search, running: Sequence[Job]) -> None:
     "Report the scores of jobs that run, and stop those that are to be pruned."
     if time.monotonic() - self.when < LOOK_EVERY: return
     for job in running:
-        name = job.trial.name
-        if name in self.pruned or not job.trial.run.path.is_dir(): continue
-        if self._prunes(job.trial):
-            self.pruned.add(name)
+        number = self._first(job.trial).number
+        if number not in self.pruned and self._prunes(job.trial):
+            self.pruned.add(number)
             (job.trial.run.path/'STOP').touch()
     self.when = time.monotonic()
 
 @patch
+def _first(self: Search, trial: Trial) -> Any:
+    "The study's trial that the run is for; others that suggest the same are told what it is told."
+    return self.under_way[trial.name][0]
+
+@patch
 def _prunes(self: Search, trial: Trial) -> bool:
     "Report what is new, and ask whether to prune."
-    told, rows = self.under_way[trial.name][0], self._validated(trial)
+    told, rows = self._first(trial), self._validated(trial)
     for row in rows:
-        self.read[trial.name] = row['step']
+        self.read[told.number] = row['step']
         told.report(row[self.score], row['step'])
     return bool(rows) and told.should_prune()
 
@@ -142,7 +146,7 @@ def _prunes(self: Search, trial: Trial) -> bool:
 def _validated(self: Search, trial: Trial) -> list[dict[str, Any]]:
     "Validations that were not reported yet, and have the score."
     if not trial.run.path.is_dir(): return []
-    valid = trial.run.records('valid', self.read.get(trial.name, -1) + 1)
+    valid = trial.run.records('valid', self.read.get(self._first(trial).number, -1) + 1)
     return valid.dropna(subset=self.score).to_dict('records') if self.score in valid else []
 
 # %% ../../nbs/launch/06_search.ipynb #c24e699c
@@ -152,7 +156,7 @@ def tell(self: Search, job: Job) -> None:
     trial, row = job.trial, job.result
     self._prunes(trial)   # its last scores are reported, too
     (trial.run.path/'STOP').unlink(missing_ok=True)
-    if row['state'] == 'stopped' and trial.name in self.pruned: row |= dict(state='pruned')
+    if row['state'] == 'stopped' and self._first(trial).number in self.pruned: row |= dict(state='pruned')
     if row['state'] == 'finished' and self._score(trial) is None:
         valid = trial.run.records('valid')
         there = ', '.join(c for c in valid if c != 'step') or 'none: it was not validated'

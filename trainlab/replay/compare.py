@@ -41,9 +41,8 @@ def mean_variance(
     return float(values.var()*correlation_length(values)/len(values))
 
 # %% ../../nbs/replay/03_compare.ipynb #b8cd7cc9
-DRAWS = 1000      # of the bootstrap
-LENGTHS = 4       # correlation lengths of a block, at least
-MOST_BLOCKS = 7
+DRAWS = 1000                   # of the bootstrap
+LENGTHS, MOST_BLOCKS = 4, 7    # correlation lengths of a block, at least; blocks
 
 def drawn_means(
     values: np.ndarray,  # (n,)
@@ -62,7 +61,7 @@ def drawn_means(
 
 # %% ../../nbs/replay/03_compare.ipynb #7bbb8b2e
 LEAST = 20   # steps of a window
-FEW = 10     # of its independent values
+FEW = 20     # of its independent values
 
 @dataclass(frozen=True)
 class Difference:
@@ -82,6 +81,7 @@ class Difference:
         return self.low > 0 or self.high < 0
 
     def __repr__(self):
+        if self.mean == 0 and not self.high > 0: return f'{self.what}: equal'
         said = f'{self.what}: b - a = {self.mean:+.3g}'
         if math.isnan(self.low): return f'{said} (one seed: no interval)'
         worth = f', worth {self.worth:.0f}'*(self.unit == 'steps')
