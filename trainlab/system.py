@@ -34,7 +34,7 @@ from .engine.agent import count_of, launched
 from .engine.device import choose_device, numerics, place_words
 from .engine.loader import FixedLoader, Loader, Source
 from .engine.phases import TrainConfig
-from .engine.ranks import Ranks, alone
+from .engine.ranks import Ranks, ALONE
 from .engine.state import foreign
 from .media.clips import Files, list_files
 from .nn.optim import Muon
@@ -42,7 +42,7 @@ from .run.checkpoint import (FULL, REFUSED, plainly, read_checkpoint, read_state
                                      remedy)
 from .run.chapters import as_it_was, unpacked
 from .run.config import configure, is_anytime
-from .run.folder import Run, RunError, left_by, now, run_at, step_of
+from .run.folder import Run, RunError, left_by, locked, now, run_at, step_of
 from .run.panel import say
 from .run.starts import fork_source, told_by
 from .run.weights import (Weights, finishing, load_weights, read_model, refuse_strangers, whole_model,
@@ -130,7 +130,7 @@ def learner(self: System,
     run: Run | None = None,         # None: of the config's name
     files: Files | None = None,     # what there is to train on; None: it is listed now
     cbs: Sequence[Callback] = (),   # a user's own
-    ranks: Ranks = alone,           # the processes that train together
+    ranks: Ranks = ALONE,           # the processes that train together
 ) -> RunLearner:
     "Data, model, loss, scores and callbacks of a run."
     run, data = run or Run(cfg), self.data(cfg, self.files(cfg) if files is None else files)
@@ -324,11 +324,11 @@ def _refuse(self: System, run: Run) -> None:
 def train(self: System,
     cfg: TrainConfig,
     cbs: Sequence[Callback] = (),  # a user's own, besides
-    ranks: Ranks = alone,          # the processes that train together, of which this is the first
+    ranks: Ranks = ALONE,          # the processes that train together, of which this is the first
 ) -> Run:                          # `run.stopped` tells whether it was stopped before its end
     "Begin or continue the run that `cfg` names, train it to its end, and write the finished model."
     with plainly(Run(cfg).path):
-        count = count_of(cfg.device, cfg.devices) if ranks is alone else 1
+        count = count_of(cfg.device, cfg.devices) if ranks is ALONE else 1
         return self._launched(cfg, cbs, count) if count > 1 else self._trained(cfg, cbs, ranks)
 
 @patch
@@ -367,12 +367,16 @@ def _launched(self: System, cfg: TrainConfig, cbs: Sequence[Callback], count: in
         f'devices={cfg.devices}: others train, and cannot import the system of a notebook. Put it into a module, '
         'or train on one device.')
     run = Run(cfg)
+    if not cfg.resume and not cfg.resume_from:   # here, so that ranks that start again do not do it again
+        with locked(run.path): run.move_aside()
+        cfg = cfg.model_copy(update=dict(resume=True))
     told = json.loads(cfg.model_dump_json(exclude_unset=True))
-    launched(dict(system=self.name) | told, count, run.path, cfg.max_restarts)
+    launched(dict(system=self.name) | told, count, cfg.max_restarts)
     run = Run(self.adopted(cfg.model_copy(update=dict(resume=True))))
     run.stopped = (run.info.get('history') or [{}])[-1].get('stopped')
     return run
 
+# %% ../nbs/system.ipynb #84798d99
 def _work(run: Run, learn: RunLearner, files: Files, cbs: Sequence[Callback]) -> dict[str, Any]:
     "What the other ranks begin with."
     state = ()
@@ -387,15 +391,15 @@ def attend(self: System,
     ranks: Ranks,
 ) -> None:
     "Train along with the first rank."
-    with TemporaryDirectory(prefix='trainlab-') as scratch, numerics(work['config'].deterministic):
+    with TemporaryDirectory(prefix='trainlab-', dir=ranks.word) as scratch, numerics(work['config'].deterministic):
         run = Run(work['config'].model_copy(update=dict(root=scratch)))
         ranks = ranks.exactly(run.config.exact_world)
         run.path.mkdir(parents=True)
         run.note(**work['info'])
         learn = self.learner(run.config, run, work['files'], [Until(step) for step in work['until']], ranks)
-        if not run.config.preview_every: learn.validate_every = learn.plan.total
         if work['state']: learn.resume(*work['state'])
         else: load_weights(learn.model, work['weights'], 'The first rank')
+        if not run.config.preview_every: learn.validate_every = learn.plan.total
         if learn.device.type == 'cuda' and learn.step < learn.plan.total: rehearse(learn)
         learn.fit()
 

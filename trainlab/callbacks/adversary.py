@@ -43,7 +43,7 @@ class Adversary(Callback):
 
     def before_fit(self):
         self.net.to(self.learn.device).train()
-        self.gradient = GradientSum(self.learn.ranks, self.net)
+        self.sums = GradientSum(self.learn.ranks, self.net)
         if self.optimizer is None: self.optimizer = self.opt_func(list(self.net.parameters()), lr=self.rate)
 
     def after_step(self):
@@ -56,15 +56,15 @@ class Adversary(Callback):
     def after_cancel_batch(self):
         if not (self.learn.skipped and self.acts): return
         self.optimizer.zero_grad()
-        self.gradient.forget()
+        self.sums.forget()
 
 # %% ../../nbs/callbacks/05_adversary.ipynb #8e81e22f
 @patch
 def after_backward(self: Adversary) -> None:
     learn = self.learn
     if not self.acts or not learn.ranks.divides: return
-    if learn.ranks.exact and learn.part.ends: self.gradient.share(())
-    if learn.last_micro: self.gradient.total()
+    if learn.ranks.exact and learn.part.ends: self.sums.share(())
+    if learn.last_micro: self.sums.total()
 
 @patch
 def after_loss(self: Adversary) -> None:

@@ -152,12 +152,16 @@ def after_train(self: Audit) -> None:
 @patch
 def compare(self: Audit) -> None:
     "Raise `RunError` if ranks have drifted apart."
-    ranks, named = self.learn.ranks, dict(self.learn.model.named_parameters())
+    ranks, named = self.learn.ranks, dict(self.learn.model.state_dict(keep_vars=True))
     sums = [x & COMPARED for x in torch.stack([checksum(p) for p in named.values()]).tolist()]
     most, least = ranks.largest(sums), ranks.largest([-x for x in sums])
     apart = [n for n, a, b in zip(named, most, least) if a != -b]
+    written = [n for n in apart if n in dict(self.learn.model.named_buffers())]
+    if written: raise RunError(
+        f'The ranks differ in {written[0]}, a buffer: a model writes into it while it trains, each rank what it sees. '
+        'Give its layer track_running_stats = True, then it becomes the mean over ranks; or train on one device.')
     if apart: raise RunError(
-        f'The ranks have drifted apart by step {self.learn.step}: {len(apart)} of {len(named)} parameters differ, the '
+        f'The ranks have drifted apart by step {self.learn.step}: {len(apart)} of {len(named)} tensors differ, the '
         f'first is {apart[0]}. A device computes something else than the others: look at its memory and driver, '
         'and try deterministic=True. The newest checkpoint is of the first rank, and may be wrong: resume_from takes '
         'an older one.')

@@ -21,6 +21,7 @@ class Control:
         folder: Path | None = None,  # where STOP and SAVE may appear
     ):
         self.folder = folder
+        self.word: Path | None = None # another such folder, that of who started several ranks
         self.shared = False           # whether wishes count only once all ranks have heard of them
         self.told: str | None = None  # who told this process that it shall stop
         self.stop: str | None = None  # who wants it to stop, now that it counts
@@ -45,10 +46,11 @@ class Control:
 
     def _found(self, name: str) -> str:
         "What such a file says; its name, if it is empty. It is taken away."
-        if self.folder is None or not os.path.exists(self.folder/name): return ''
-        try: said = (self.folder/name).read_text(errors='replace').strip()[:40]
+        there = [f/name for f in (self.folder, self.word) if f is not None and os.path.exists(f/name)]
+        if not there: return ''
+        try: said = there[0].read_text(errors='replace').strip()[:40]
         except OSError: said = ''
-        (self.folder/name).unlink(missing_ok=True)
+        for path in there: path.unlink(missing_ok=True)
         return said or f'{name} file'
 
 # %% ../../nbs/engine/05_control.ipynb #374f0fbe

@@ -24,7 +24,7 @@ from .device import autocast
 from .events import EventLearner
 from .loader import FixedLoader, Loader, Made, seed_step
 from .plan import RUN, Part, Place, Plan, Step, fold, placed
-from .ranks import GradientSum, Ranks, Statistics, alone
+from .ranks import GradientSum, Ranks, Statistics, ALONE
 from .scores import Scores
 from .state import foreign, load_slots, remembered, remind, slots
 from ..nn.noise import rows
@@ -123,14 +123,15 @@ class SeekableLearner(StepLearner):
         precision: str = 'fp32',       # fp32 | bf16 | fp16
         clip: float = 0.,              # largest gradient norm; 0: not clipped
         control: Control | None = None,
-        ranks: Ranks = alone,          # the processes that train together
+        ranks: Ranks = ALONE,          # the processes that train together
     ):
         self.ranks, self.gradient, self.statistics = ranks, GradientSum(ranks, model), Statistics(ranks, model)
         self.loader, self.validate_every, self.control = loader, validate_every, control or Control()
         self.validated, self.scores, self.stream, self.restoring = 0, {}, None, {}
+        self.meeting = False   # whether ranks sum this step: from there on none of them can begin it anew
         self.news = 0   # whether a rank has something to tell besides, that callbacks exchange after the step
         self.whole, self.averaged = True, nullcontext   # whether no step is half done; puts averages into the model
-        self.control.shared = ranks.many
+        self.control.shared, self.control.word = ranks.many, ranks.word
         judged = [] if valid is None or not len(valid.source) else [valid]   # of some ranks the share may be empty
         dls = DataLoaders(loader, *judged)
         dls.device = loader.device
@@ -229,6 +230,7 @@ def _begin(self: SeekableLearner, made: Made):
     self.redrawn = self.redrawn + [(len(self.sample_sums) + i, why) for i, why in made.redrawn]
     self.sample_sums = [*self.sample_sums, *made.sums]
     if self.micro: return
+    self.meeting = False
     if self.ranks.divides: self.statistics.begin()
     self.n_iter, self.train_iter, self.pct_train = self.validate_every, self.step, self.step/self.plan.total
     for group in self.opt.opt.param_groups: group['lr'] = self.planned.lr*group.get('lr_scale', 1.)
@@ -261,6 +263,7 @@ def _backward(self: SeekableLearner):
     if not self.ranks.divides or not (self.last_micro or self.ranks.exact and self.part.ends): return
     numbers = [self.step_loss, *self.step_terms.values(), *self.statistics.share()]
     if self.ranks.exact: self.gradient.share(numbers)
+    self.meeting = self.last_micro
     if self.last_micro: self._meet(numbers)
 
 @patch
@@ -269,9 +272,9 @@ def _meet(self: SeekableLearner, numbers: list[Tensor]) -> None:
     control, first = self.control, self.planned.samples*self.ranks.rank//self.ranks.world
     sums = [0]*self.planned.samples
     sums[first:first + len(self.sample_sums)] = self.sample_sums
-    said = [bool(control.told), control.asked, self.news, bool(self.redrawn), *sums]
-    stop, save, self.news, redrawn, *self.sample_sums = self.gradient.total(numbers, said)
-    self.statistics.total(numbers[1 + len(self.step_terms):], len(self.planned.micro))
+    said = [bool(control.told), control.asked, self.news, bool(self.redrawn), len(self.planned.micro), *sums]
+    stop, save, self.news, redrawn, micro, *self.sample_sums = self.gradient.total(numbers, said)
+    self.statistics.total(numbers[1 + len(self.step_terms):], micro)
     control.agree(bool(stop), bool(save))
     if not redrawn: return
     mine = [(first + i, why) for i, why in self.redrawn]

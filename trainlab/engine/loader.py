@@ -107,7 +107,8 @@ NOT_THE_FILE = errno.EMFILE, errno.ENFILE, errno.ENOMEM
 def _ignore_interrupts(worker: int) -> None:
     "Ctrl+C reaches every process of a terminal; only the trainer decides what it means."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    alone = not torch.distributed.is_initialized()   # torch's agent sends TERM to workers of a rank, too
+    signal.signal(signal.SIGTERM, signal.SIG_DFL if alone else signal.SIG_IGN)
 
 def _moved(batch, device): return tuple(t.to(device, non_blocking=True) for t in batch)
 
@@ -194,6 +195,11 @@ class FixedLoader:
     def numbers(self) -> range:
         "The batches that are made here, by their numbers."
         return range(self.share[0], -(-len(self.source)//self.batch_size), self.share[1])
+
+    @property
+    def rounds(self) -> int:
+        "The most batches that one of the shares has."
+        return -(-len(self.source)//(self.batch_size*self.share[1]))
 
     def __len__(self) -> int: return len(self.numbers)
 

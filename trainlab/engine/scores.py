@@ -13,6 +13,7 @@ from fastai.learner import AvgLoss, Learner, Metric
 from fastai.torch_core import find_bs
 from fastcore.basics import patch
 from torch import Tensor
+from ..run.folder import RunError
 
 # %% ../../nbs/engine/06_scores.ipynb #61635442
 class Average:
@@ -43,9 +44,9 @@ class MeanLoss(AvgLoss):
 def counted(
     metric: Metric,
 ) -> Any: # plain data, or tensors on the CPU
-    "What a metric has counted since its reset. Raises `TypeError` if that cannot be added to what others have."
+    "What a metric has counted since its reset. Raises `RunError` if that cannot be added to what others have."
     if hasattr(metric, 'counts'): return metric.counts
-    if not {'total', 'count'} <= vars(metric).keys(): raise TypeError(
+    if not {'total', 'count'} <= vars(metric).keys(): raise RunError(
         f'metric {metric.name!r} cannot be counted on several devices: it has no total and count. Give it `counts`, '
         'what it has counted, and `merge`, which adds the counts of another, or train on one device.')
     return metric.total.cpu() if isinstance(metric.total, Tensor) else metric.total, metric.count
@@ -67,6 +68,7 @@ class Scores(Callback):
     ): self.judge = judge
 
     def before_validate(self):
+        self.rounds = 0
         self.means, self.batches, self.meters = {}, [], [MeanLoss(), *self.learn.metrics]
         for m in self.meters: m.reset()
 
@@ -76,15 +78,15 @@ class Scores(Callback):
         judged = {k: v.detach().cpu() for k, v in (self.judge(learn) if self.judge else {}).items()}
         if learn.ranks.many: self.keep(judged)
         else: self.count(judged)
+        if learn.ranks.many: self.listen()
         if learn.control.stop:
             self.meters = []
             raise CancelValidException   # a part of the set gives no score
 
-    def count(self, judged: Mapping[str, Tensor]) -> None:
-        "Count the samples of a batch in."
-        for name, values in judged.items(): self.means.setdefault(name, Average()).add(values)
-
     def after_validate(self):
+        while self.meters and self.rounds < self.due:
+            self.listen()
+            if self.learn.control.stop: self.meters = []
         if not self.meters: return
         for _, judged, counts in self.everybody():
             self.count(judged)
@@ -96,6 +98,30 @@ class Scores(Callback):
     def state_dict(self) -> dict[str, Any]: return {}
 
 # %% ../../nbs/engine/06_scores.ipynb #7dbb236c
+@patch
+def before_fit(self: Scores) -> None:
+    for m in self.learn.metrics if self.learn.ranks.many else ():
+        m.reset()
+        counted(m)
+
+@patch
+def count(self: Scores, judged: Mapping[str, Tensor]) -> None:
+    "Count the samples of a batch in."
+    for name, values in judged.items(): self.means.setdefault(name, Average()).add(values)
+
+@patch(as_prop=True)
+def due(self: Scores) -> int:
+    "How often ranks listen in a validation: as often as the one with the most batches has one."
+    return getattr(self.learn.dl, 'rounds', 0) if self.learn.ranks.many else 0
+
+@patch
+def listen(self: Scores) -> None:
+    "Whether any rank was told to stop; all of them ask at the same time."
+    control, self.rounds = self.learn.control, self.rounds + 1
+    control()
+    stop, = self.learn.ranks.largest([bool(control.told)])
+    control.agree(bool(stop), False)
+
 @patch
 def keep(self: Scores, judged: Mapping[str, Tensor]) -> None:
     "What a batch has to say, by itself."

@@ -49,14 +49,16 @@ def shows(
 def train(path: Path | str, word: Word | None) -> None:
     "Train what a spec says, as one of the ranks."
     system, cfg = read_spec(path)
-    if int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)): cfg = cfg.model_copy(update=dict(resume=True))
+    if not cfg.resume and not cfg.resume_from: raise RunError(
+        f'{path}: resume=False would begin anew whenever a machine comes or goes. Move the run away, or name another.')
     with joining(device_of(cfg.device)) as ranks:
-        ranks.view = shows(word, ranks.first)
+        ranks.view, ranks.word = shows(word, ranks.first), word and word.folder
         if ranks.first:
             system.train(cfg, ranks=ranks)
             ranks.given(lambda: None)
         while not ranks.first and (work := ranks.given()) is not None: system.attend(work, ranks)
 
+# %% ../../nbs/launch/07_rank.ipynb #4cb1cf82
 def take_part(path: Path | str) -> None:
     "A rank, from its beginning to its end; why it failed is left as word."
     with_parent(signal.SIGKILL)

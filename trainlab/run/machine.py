@@ -30,9 +30,10 @@ def accelerator(device: torch.device) -> dict[str, Any]:
     "The GPU, and what decides how it computes."
     if device.type != 'cuda': return {}
     cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    tf32 = cudnn.conv.fp32_precision == 'tf32' if hasattr(cudnn, 'conv') else cudnn.allow_tf32
     kernels = [k for k in ('flash', 'mem_efficient', 'math', 'cudnn') if getattr(cuda, f'{k}_sdp_enabled')()]
     return dict(name=torch.cuda.get_device_name(device), cuda=torch.version.cuda, cudnn=cudnn.version(),
-                matmul=torch.get_float32_matmul_precision(), tf32=cudnn.allow_tf32, benchmark=cudnn.benchmark,
+                matmul=torch.get_float32_matmul_precision(), tf32=tf32, benchmark=cudnn.benchmark,
                 deterministic=cudnn.deterministic, attention=' '.join(kernels))
 
 # %% ../../nbs/run/03_machine.ipynb #77af274d

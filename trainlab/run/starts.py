@@ -171,7 +171,8 @@ def _settle(self: Run) -> None:
 
 # %% ../../nbs/run/05_starts.ipynb #d77142e3
 @patch
-def _move_aside(self: Run) -> None:
+def move_aside(self: Run) -> None:
+    "Give the folder of this run another name, with a number."
     if not self.path.exists(): return
     n = next(i for i in range(1, 10**6) if not self.path.with_name(f'{self.path.name}.{i}').exists())
     os.rename(self.path, self.path.with_name(f'{self.path.name}.{n}'))
@@ -189,7 +190,7 @@ def open(self: Run,
     if self.config.resume_from and not self.config.resume:
         raise RunError('resume=False begins anew, and resume_from goes back: give one of them.')
     with locked(self.path) as self.left:
-        if not self.config.resume: self._move_aside()
+        if not self.config.resume: self.move_aside()
         if self.config.fork_from: self._fork()
         self.start = self._start()
         self.data = dict(data or {})
