@@ -15,7 +15,7 @@ from trainlab.run.folder import Run
 
 COMMAND = '''
 from trainlab.vsr.train import Config, train
-train(Config(name={name!r}, root={root!r}, steps=16, batch_size=4, frames=3, save_every=3, preview_every=8, previews=0, device='cpu', devices={ranks}, workers=1))
+train(Config(name={name!r}, root={root!r}, steps=40, batch_size=4, frames=3, save_every=4, preview_every=20, previews=0, device='cpu', devices={ranks}, workers=1))
 '''
 
 
@@ -81,7 +81,7 @@ def main() -> None:
             before = newest(root, name)
             process = started(root, name, opt.ranks)
             while process.poll() is None and newest(root, name) == before: time.sleep(.02)
-            time.sleep(rng.uniform(0, .5))
+            time.sleep(rng.uniform(0, .3))
             hit, members = struck(process.pid, what, rng) if process.poll() is None else (False, set())
             counts[what] += hit
             code = process.wait()
