@@ -17,7 +17,7 @@ def ray_here(monkeypatch):
     folder = tempfile.mkdtemp(prefix='r', dir='/tmp'); monkeypatch.setenv('RAY_TMPDIR', folder); yield
     shutil.rmtree(folder, ignore_errors=True)
 
-@pytest.fixture(params=CLUSTERS)
+@pytest.fixture(params=[pytest.param('ray', marks=pytest.mark.slow), 'slurm'])
 def cluster(request):
     there(MODULES[request.param]); return CLUSTERS[request.param]
 
@@ -48,6 +48,12 @@ def test_a_killed_worker_and_a_killed_kernel_go_on_and_a_failing_job_is_told(tmp
     for name, at in (worker | kernel).items(): assert len(history(tmp_path, name)) == 2 and history(tmp_path, name)[1]['from_step'] >= at
     assert history(tmp_path, NAMES[0])[0].get('stopped') == 'SIGINT'          # its worker is gone: it saved
     assert same(tmp_path, alone, NAMES)
+
+
+def test_trials_on_ray_have_the_bits_of_one_process(tmp_path, alone):
+    there('ray')
+    [row] = sweep(JOB, dict(lr=[1e-3]), fixed=TINY, name='rates', root=tmp_path, **CLUSTERS['ray'])
+    assert row['state'] == 'finished' and len(history(tmp_path, NAMES[0])) == 1 and same(tmp_path, alone, NAMES[:1])
 
 
 def command(root, on):

@@ -52,7 +52,9 @@ class Word:
 
     def fail(self, e: BaseException, rank: int) -> None:
         "Why a rank failed; the first to say it counts."
-        said = dict(rank=rank, kind=type(e).__name__, words=str(e), ours=isinstance(e, (RunError, ValueError)),
+        at = next((f.f_globals.get('__name__', '') for f, _ in reversed(list(traceback.walk_tb(e.__traceback__)))), '')
+        ours = isinstance(e, RunError) or isinstance(e, ValueError) and at.startswith('trainlab.')
+        said = dict(rank=rank, kind=type(e).__name__, words=str(e), ours=ours,
                     trace=''.join(traceback.format_exception(e)))
         with suppress(FileExistsError), (self.folder/'failed.json').open('x') as f: json.dump(said, f)
 
@@ -73,11 +75,14 @@ def of_a_loss(e: BaseException) -> bool:
     return e is not None
 
 # %% ../../nbs/engine/10_agent.ipynb #a4d0363d
-def with_parent(number: signal.Signals) -> None:
+def with_parent(
+    number: signal.Signals,
+    parent: int | None = None,  # its number, where it is known: it may be gone already
+) -> None:
     "That signal for this process once the thread that started it is gone; on Linux."
     if sys.platform != 'linux': return
     ctypes.CDLL(None).prctl(1, number)
-    if os.getppid() == 1: os._exit(1)   # it is gone already
+    if parent is not None and os.getppid() != parent: os._exit(1)
 
 def agent(
     folder: Path,       # where word is left, and logs
@@ -87,15 +92,16 @@ def agent(
     "Torch's elastic agent, over ranks that do what spec.yaml in the folder says."
     options = {'nnodes': 1, 'nproc-per-node': count, 'rdzv-backend': 'c10d', 'rdzv-endpoint': '127.0.0.1:0',
                'local-addr': '127.0.0.1', 'rdzv-id': uuid4().hex, 'max-restarts': max_restarts, 'monitor-interval': .2,
-               'shutdown-timeout': 120, 'log-dir': folder/'logs', 'redirects': 3}
+               'shutdown-timeout': 30, 'log-dir': folder/'logs', 'redirects': 3}
     command = [sys.executable, '-m', 'torch.distributed.run', *(f'--{k}={v}' for k, v in options.items()),
                '-m', 'trainlab.launch.rank', str(folder/'spec.yaml')]
     more = dict(TORCH_DISABLE_SHARE_RDZV_TCP_STORE='1', TRAINLAB_WORD=str(folder),
                 PYTHONPATH=os.pathsep.join(p for p in sys.path if p),
                 OMP_NUM_THREADS=os.environ.get('OMP_NUM_THREADS') or str(max(1, num_cpus()//count)))
+    me = os.getpid()
     with (folder/'agent.log').open('w') as log: return subprocess.Popen(
         command, env=os.environ | more, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        preexec_fn=lambda: with_parent(signal.SIGTERM))
+        preexec_fn=lambda: with_parent(signal.SIGTERM, me))
 
 # %% ../../nbs/engine/10_agent.ipynb #bdfd661b
 class Watch:
@@ -130,8 +136,6 @@ class Watch:
         self.read[self.log/name] = self.read.get(self.log/name, 0) + len(whole)
         return [line for line in whole.decode(errors='replace').splitlines() if line.strip()]
 
-
-
 # %% ../../nbs/engine/10_agent.ipynb #1466105d
 @patch
 def stop(self: Watch, who: str) -> None:
@@ -152,13 +156,12 @@ def launched(
         (folder/'spec.yaml').write_text(yaml.safe_dump(dict(spec)))
         started, watch = agent(folder, count, max_restarts), Watch(folder, view)
         try:
-            while started.poll() is None:
+            while started.poll() is None and not watch.word.failed:
                 time.sleep(.1)
                 watch()
                 if control.stop: watch.stop(control.stop)
-                if watch.word.failed: started.terminate()
-            watch()
         finally: _ended(started)
+        watch()
         if started.returncode: _raise(folder, watch.word.failed, started.returncode, count)
 
 # %% ../../nbs/engine/10_agent.ipynb #349167e6
