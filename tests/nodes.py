@@ -49,7 +49,7 @@ def main() -> None:
         alone = subprocess.run([sys.executable, '-c', f'from trainlab.vsr.train import Config, train; train(Config(name="alone", root={root!r}, **{TOLD!r}))'], capture_output=True, text=True)
         if alone.returncode: raise SystemExit(alone.stderr[-3000:])
         different = int(not same(outcome(root, 'nodes'), outcome(root, 'alone')))
-    print(json.dumps(dict(codes=codes, ranks=[h.get('ranks') or '1' for h in history], from_steps=[h['from_step'] for h in history if 'from_step' in h], different=different)))
+    print(json.dumps(dict(codes=codes, ranks=[h['ranks'] for h in history], from_steps=[h['from_step'] for h in history if 'from_step' in h], different=different)))
     sys.exit(different or any(codes))
 
 

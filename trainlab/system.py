@@ -342,7 +342,7 @@ def _trained(self: System, cfg: TrainConfig, cbs: Sequence[Callback], ranks: Ran
         run = Run(run.config.model_copy(update=dict(resume=True)))
     files = self.files(run.config).reordered(_known(run))
     device = ranks.device or choose_device(cfg.device)
-    machine = dict(self.machine(device)) | dict(ranks=str(ranks.world) if ranks.many else '')
+    machine = dict(self.machine(device)) | dict(ranks=ranks.world)
     with numerics(cfg.deterministic), run.open(files.contents, device, self.name, machine):
         if words := place_words(device, ranks.world): say(words)
         if run.finished and whole_model(run):

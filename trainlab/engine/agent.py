@@ -33,6 +33,8 @@ def count_of(
                                      f'device={device.split(":")[0]}, or leave devices out.')
     kind = choose_device(device).type
     there = dict(cuda=torch.cuda.device_count(), mps=1).get(kind)
+    if device == 'auto' and there is None: raise RunError(
+        f'devices={devices}: there is no GPU here. For several processes on the CPU, say device=cpu, too.')
     if devices == -1 and there is None: raise RunError(
         'devices=-1 means all GPUs, and there is none. Say how many processes there shall be on the CPU.')
     if devices == -1: return there
@@ -117,8 +119,8 @@ class Watch:
         "Say and show what is new."
         logs = sorted(self.folder.glob('logs/*/attempt_*/0'), key=lambda p: int(p.parts[-2].split('_')[1]))
         if logs and logs[-1] != self.log:
-            if self.log is not None: say('A rank was lost: all of them go on from the newest checkpoint.')
-            self.log = logs[-1]
+            self.log, again = logs[-1], int(logs[-1].parts[-2].split('_')[1])
+            if again: say(f'A rank was lost. All start again, time {again}, and go on from the newest checkpoint.')
         for line in self._new('stdout.log'): say(line)
         for line in self._new('stderr.log'): print(line, file=sys.stderr)
         with suppress(FileNotFoundError):

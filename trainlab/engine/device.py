@@ -38,8 +38,9 @@ def place_words(
     world: int = 1,  # devices that train together, on all machines
 ) -> str: # empty, where there is nothing to say
     "Where a run trains, for the person who started it."
-    if device.type == 'cpu':
-        return f'CPU: {world} processes of {torch.get_num_threads()} threads train together.' if world > 1 else ''
+    if device.type == 'cpu' and world == 1: return ''
+    threads = torch.get_num_threads()
+    if device.type == 'cpu': return f'CPU: {world} processes train together, threads of each: {threads}.'
     if device.type == 'mps': return 'Apple GPU (MPS): this was not tested by us. Tell us what you find.'
     found, count = torch.cuda.get_device_properties(device), torch.cuda.device_count()
     gpu = f'GPU {device.index or 0} of {count} here, {found.name} with {found.total_memory/2**30:.0f} GB'

@@ -272,10 +272,10 @@ def _meet(self: SeekableLearner, numbers: list[Tensor]) -> None:
     control, first = self.control, self.planned.samples*self.ranks.rank//self.ranks.world
     sums = [0]*self.planned.samples
     sums[first:first + len(self.sample_sums)] = self.sample_sums
-    said = [bool(control.told), control.asked, self.news, bool(self.redrawn), len(self.planned.micro), *sums]
+    said = [control.why, control.asked, self.news, bool(self.redrawn), len(self.planned.micro), *sums]
     stop, save, self.news, redrawn, micro, *self.sample_sums = self.gradient.total(numbers, said)
     self.statistics.total(numbers[1 + len(self.step_terms):], micro)
-    control.agree(bool(stop), bool(save))
+    control.agree(stop, bool(save))
     if not redrawn: return
     mine = [(first + i, why) for i, why in self.redrawn]
     self.redrawn = [x for part in self.ranks.gathered(mine) for x in part]

@@ -119,8 +119,8 @@ def listen(self: Scores) -> None:
     "Whether any rank was told to stop; all of them ask at the same time."
     control, self.rounds = self.learn.control, self.rounds + 1
     control()
-    stop, = self.learn.ranks.largest([bool(control.told)])
-    control.agree(bool(stop), False)
+    stop, = self.learn.ranks.largest([control.why])
+    control.agree(stop, False)
 
 @patch
 def keep(self: Scores, judged: Mapping[str, Tensor]) -> None:

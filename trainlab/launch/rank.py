@@ -68,8 +68,8 @@ def take_part(path: Path | str) -> None:
     try: train(path, word)
     except Exception as e:
         if number: time.sleep(2)   # where all fail alike, the first one says so
-        if word is None or of_a_loss(e): raise
-        word.fail(e, number)
+        if word is None: raise
+        if not of_a_loss(e): word.fail(e, number)
         sys.exit(1)   # who started it says why
 
 if __name__ == '__main__' and '__file__' in globals(): take_part(sys.argv[1])

@@ -98,8 +98,6 @@ def bought(
     nothing = 'pairing bought nothing: ' if ratio < 1.5 else ''
     return f'; {nothing}variance unpaired/paired {ratio:.3g}'
 
-
-
 # %% ../../nbs/replay/03_compare.ipynb #e72cf0c3
 def over_steps(
     a: np.ndarray,     # (n,) losses
@@ -198,8 +196,6 @@ class Comparison:
         plt.close(fig)
         return fig
 
-
-
 # %% ../../nbs/replay/03_compare.ipynb #ddc28e83
 PARTS = 24   # of the window, in its picture
 
@@ -243,7 +239,10 @@ def compare(
     curve = curve_of(np.array(common), losses[1] - losses[0], loss)
     return Comparison(*names, first, last, min(apart, default=None), loss, tuple(told), curve)
 
-def _run(run: Any) -> Run: return run_at(getattr(run, 'path', run))
+def _run(run: Any) -> Run:
+    found = run_at(getattr(run, 'path', run))
+    if not found.path.is_dir(): raise RunError(f'{found.path}: no such run. Give its folder, such as runs/vsr.')
+    return found
 
 def _loss(a: np.ndarray, b: np.ndarray, paired: bool, key: int) -> Difference:
     if len(a) == 1 or a.shape[1] < LEAST: return over_steps(a[0], b[0], paired, key)

@@ -222,7 +222,8 @@ def _begin(self: Run, chapters: list[Chapter], here: dict[str, Any], system: str
     info = self.info
     history, known = info.get('history', []), packed(self.chapters)
     here = here | more
-    was = {k: v for k, v in (dict.fromkeys(more, '') | history[-1]).items() if k in here} if history else {}
+    unsaid = dict.fromkeys(more, '') | dict(ranks=1)
+    was = {k: v for k, v in (unsaid | history[-1]).items() if k in here} if history else {}
     changed = differences(was, {k: here[k] for k in was})
     if changed: warnings.warn(f'{self.path.name} continues on something else than before, so not bit for bit: '
                               f'{", ".join(changed)}.', stacklevel=5)
