@@ -7,7 +7,7 @@ __all__ = ['Data', 'every_file', 'any_files', 'adamw', 'matrices', 'optimizer_of
            'load']
 
 # %% ../nbs/system.ipynb #c76256e3
-import importlib, json, sys, warnings
+import importlib, sys, warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -370,8 +370,7 @@ def _launched(self: System, cfg: TrainConfig, cbs: Sequence[Callback], count: in
     if not cfg.resume and not cfg.resume_from:   # here, so that ranks that start again do not do it again
         with locked(run.path): run.move_aside()
         cfg = cfg.model_copy(update=dict(resume=True))
-    told = json.loads(cfg.model_dump_json(exclude_unset=True))
-    launched(dict(system=self.name) | told, count, cfg.max_restarts)
+    launched(dict(system=self.name) | cfg.model_dump(mode='json', exclude_unset=True), count, cfg.max_restarts)
     run = Run(self.adopted(cfg.model_copy(update=dict(resume=True))))
     run.stopped = (run.info.get('history') or [{}])[-1].get('stopped')
     return run

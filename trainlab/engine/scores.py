@@ -75,10 +75,11 @@ class Scores(Callback):
     def after_batch(self):
         learn = self.learn
         for m in self.meters: m.accumulate(learn)
-        judged = {k: v.detach().cpu() for k, v in (self.judge(learn) if self.judge else {}).items()}
-        if learn.ranks.many: self.keep(judged)
+        judged = self.judge(learn) if self.judge else {}
+        if learn.ranks.many:
+            self.keep({k: v.detach().cpu() for k, v in judged.items()})
+            self.listen()
         else: self.count(judged)
-        if learn.ranks.many: self.listen()
         if learn.control.stop:
             self.meters = []
             raise CancelValidException   # a part of the set gives no score

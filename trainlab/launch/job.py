@@ -6,7 +6,7 @@
 __all__ = ['PARENT', 'Stopped', 'StoppableClient', 'end_with_parent', 'Engine']
 
 # %% ../../nbs/launch/00_job.ipynb #b88b97bc
-import ctypes, os, signal, sys, threading
+import os, signal, sys, threading
 from types import FrameType
 from typing import Any
 from nbclient.exceptions import DeadKernelError
@@ -14,6 +14,7 @@ from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine
 from papermill.log import logger
+from ..engine.control import with_parent
 
 # %% ../../nbs/launch/00_job.ipynb #d5cdce10
 class Stopped(Exception):
@@ -55,8 +56,7 @@ def end_with_parent() -> None:
     parent = os.environ.pop(PARENT, '')
     if not parent or sys.platform != 'linux': return
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    if os.getppid() != int(parent): raise SystemExit(128 + signal.SIGTERM)
+    with_parent(signal.SIGTERM, int(parent))
 
 # %% ../../nbs/launch/00_job.ipynb #5f05dcdc
 class Engine(NBClientEngine):

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 import torch
 import yaml
-from ..engine.agent import Word, of_a_loss, with_parent
+from ..engine.agent import Word, of_a_loss
+from ..engine.control import with_parent
 from ..engine.device import choose_device
 from ..engine.phases import TrainConfig
 from ..engine.ranks import joining
