@@ -2,6 +2,7 @@
 
     python tests/agents.py --ranks 2 --kills 6
     python tests/agents.py --ranks 4 --kills 18
+    python tests/agents.py --ranks 2 --kills 12 --fsdp
 
 A rank that is killed is started again with the others by torch's agent, and the command goes on; where the agent or the
 process that started it is killed, the command is given again. The finished run must equal, bit for bit, one that was left
@@ -15,13 +16,16 @@ from trainlab.run.folder import Run
 
 COMMAND = '''
 from trainlab.vsr.train import Config, train
-train(Config(name={name!r}, root={root!r}, steps=40, batch_size=4, frames=3, save_every=4, preview_every=20, previews=0, device='cpu', devices={ranks}, workers=1))
+train(Config(name={name!r}, root={root!r}, steps=40, batch_size=4, frames=3, save_every=4, preview_every=20, previews=0, device='cpu', devices={ranks}, workers=1, fsdp={fsdp}))
 '''
+
+
+FSDP = [False]
 
 
 def started(root: str, name: str, ranks: int) -> subprocess.Popen:
     with open(os.path.join(root, f'{name}.log'), 'a') as log:
-        return subprocess.Popen([sys.executable, '-c', COMMAND.format(name=name, root=root, ranks=ranks)], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        return subprocess.Popen([sys.executable, '-c', COMMAND.format(name=name, root=root, ranks=ranks, fsdp=FSDP[0])], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def processes() -> dict[int, tuple[int, str]]:
@@ -69,8 +73,9 @@ def left(members: set[int]) -> list[str]:
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--ranks', type=int, default=2); p.add_argument('--kills', type=int, default=3); p.add_argument('--seed', type=int, default=0)
+    p.add_argument('--ranks', type=int, default=2); p.add_argument('--kills', type=int, default=3); p.add_argument('--seed', type=int, default=0); p.add_argument('--fsdp', action='store_true')
     opt = p.parse_args()
+    FSDP[0] = opt.fsdp
     rng, counts, orphans, different, found = random.Random(opt.seed), dict(rank=0, agent=0, starter=0), [], 0, []
     with tempfile.TemporaryDirectory() as root:
         whole = started(root, 'whole', opt.ranks)

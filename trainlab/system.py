@@ -149,8 +149,12 @@ def learner(self: System,
              *([Best(run, cfg.best, cfg.early_stopping)] if cfg.best else []),
              Saving(run, cfg.save_every, cfg.save_minutes, cfg.save_epochs)]
     return RunLearner(
-        loader, model, loss, valid, self.optimizer(cfg, model), self.scores, self.metrics(cfg), every,
-        cfg.preview_every or loader.plan.total, cfg.precision, cfg.clip, ranks=ranks)
+        loader, model, loss, valid, partial(_made, self.optimizer, cfg, model), self.scores, self.metrics(cfg), every,
+        cfg.preview_every or loader.plan.total, cfg.precision, cfg.clip, ranks=ranks, fsdp=cfg.fsdp)
+
+def _made(optimizer: Callable, cfg: TrainConfig, model: nn.Module, parameters: list) -> torch.optim.Optimizer:
+    "The optimizer of what the model's parameters are by then."
+    return optimizer(cfg, model)(parameters)
 
 @patch
 def _previews(self: System, run: Run, valid: Source, ranks: Ranks) -> list[Previews]:
@@ -254,7 +258,7 @@ def _told(run: Run, learn: RunLearner, begun: int) -> Iterator[None]:
         yield
         failed = False
     except BaseException as e:
-        if learn.whole and learn.step > begun: _rescued(run, learn)
+        if learn.whole and learn.step > begun and not learn.fsdp: _rescued(run, learn)
         cause = _cause(run, e)
         if cause: raise RunError(f'{cause}, then run the same again: it continues from {_from(run)}.') from e
         raise
@@ -401,6 +405,7 @@ def attend(self: System,
         if not run.config.preview_every: learn.validate_every = learn.plan.total
         if learn.device.type == 'cuda' and learn.step < learn.plan.total: rehearse(learn)
         learn.fit()
+        if learn.fsdp and not run.stopped: learn.weights()
 
 # %% ../nbs/system.ipynb #79426071
 def system_of(

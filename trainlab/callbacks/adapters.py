@@ -98,9 +98,8 @@ def whole(
     core: Callable = itself,
 ) -> dict[str, Tensor]:
     "The finished, merged weights; an adapter that acts at the end is written into `folder`."
-    with learn.averaged():
-        if not adapted(learn.model): return {k: v.detach().clone() for k, v in learn.model.state_dict().items()}
-        model = copied(learn.model)
+    if not adapted(learn.model): return learn.weights()
+    with learn.averaged(): model = copied(learn.model)
     if any(zeroed(m).any() for m in adapters(model).values()):
         save_adapter(core(model), folder, str(Path(base).resolve()) if base and Path(base).exists() else base)
     merge_lora(core(model.float()))

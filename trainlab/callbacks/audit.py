@@ -16,6 +16,7 @@ from fastcore.basics import patch
 from torch import Tensor
 from .phases import Phases
 from ..engine.events import Listener
+from ..nn.shards import in_shards
 from ..run.folder import RunError
 from ..run.panel import say
 
@@ -91,9 +92,10 @@ def pace(self: Trends,
 
 # %% ../../nbs/callbacks/10_audit.ipynb #baf77165
 def checksum(x: Tensor) -> Tensor: # int64
-    "The sum of its bits, read as whole numbers."
+    "The sum of its bits, read as whole numbers; of this rank's shard, where it lies in shards."
     kinds = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    x = torch.view_as_real(x.detach()) if x.is_complex() else x.detach()
+    x = x.detach().to_local() if in_shards(x) else x.detach()
+    x = torch.view_as_real(x) if x.is_complex() else x
     return x.view(kinds[x.element_size()]).sum(dtype=torch.int64)
 
 class Audit(Listener):
@@ -152,7 +154,9 @@ def after_train(self: Audit) -> None:
 @patch
 def compare(self: Audit) -> None:
     "Raise `RunError` if ranks have drifted apart."
-    ranks, named = self.learn.ranks, dict(self.learn.model.state_dict(keep_vars=True))
+    ranks, state = self.learn.ranks, self.learn.model.state_dict(keep_vars=True)
+    named = {k: v for k, v in state.items() if not in_shards(v)}
+    if not named: return
     sums = [x & COMPARED for x in torch.stack([checksum(p) for p in named.values()]).tolist()]
     most, least = ranks.largest(sums), ranks.largest([-x for x in sums])
     apart = [n for n, a, b in zip(named, most, least) if a != -b]

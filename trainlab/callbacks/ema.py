@@ -12,6 +12,7 @@ import torch
 from fastai.callback.core import Callback
 from fastcore.basics import patch
 from torch import Tensor, nn
+from ..nn.shards import sharded
 
 # %% ../../nbs/callbacks/01_ema.ipynb #83b9fe7c
 def copied_state(model: nn.Module) -> dict[str, Tensor]:
@@ -66,4 +67,4 @@ def tensors(self: EMA) -> dict[str, Tensor]: return self.average
 @patch
 def load_tensors(self: EMA, tensors: Mapping[str, Tensor]) -> None:
     if tensors.keys() != self.average.keys(): raise KeyError('other tensors are averaged here')
-    for k, v in tensors.items(): self.average[k].copy_(v)
+    for k, v in tensors.items(): self.average[k].copy_(sharded(v, self.average[k]))

@@ -18,6 +18,7 @@ from .recording import Recording
 from ..engine.events import Listener
 from ..engine.loader import named
 from ..engine.plan import Step
+from ..nn.shards import unsharded
 from ..run.checkpoint import read_checkpoint
 from ..run.folder import Run, RunError, step_of
 from ..run.panel import say
@@ -89,8 +90,8 @@ def after_backward(self: Guard) -> None:
 def before_step(self: Guard) -> None:
     learn = self.learn
     if not self.careful or learn.scaler.is_enabled(): return
-    norm = learn.grad_norm
-    if not learn.clip: norm = nn.utils.get_total_norm([p.grad for p in learn.model.parameters() if p.grad is not None])
+    norm, grads = learn.grad_norm, (p.grad for p in learn.model.parameters() if p.grad is not None)
+    if not learn.clip: norm = unsharded(nn.utils.get_total_norm(list(grads)))
     if not math.isfinite(norm.item()): self.leave_out('gradient')
 
 # %% ../../nbs/callbacks/09_guard.ipynb #eeb75c8d

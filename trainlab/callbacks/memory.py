@@ -86,7 +86,7 @@ class Smaller(Listener):
         bucket: Bucket,
     ) -> str: # what to say; empty: it cannot
         "Halve the micro-batches of a bucket in a phase."
-        if self.stepping or self.learn.meeting or bucket.batch_size == 1: return ''
+        if self.stepping or self.learn.meeting or self.learn.fsdp or bucket.batch_size == 1: return ''
         size = divided(bucket.batch_size)
         self.found = [*self.found, (self.learn.step, phase, bucket.name, size)]
         self.learn.news = int(self.learn.ranks.many)

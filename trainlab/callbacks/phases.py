@@ -170,6 +170,7 @@ def largest(
 # %% ../../nbs/callbacks/00_phases.ipynb #f5dc1c77
 def rehearse(learn: SeekableLearner) -> None:
     "Forward and backward once for the largest batch of every phase; raises `RunError` where memory does not suffice."
+    learn.to_shards()
     model, kept = learn.model, copied_state(learn.model)
     own = dict(getattr(learn.loss_func, 'weights', {}))
     for i in range(len(learn.plan.phases)):

@@ -7,9 +7,11 @@ __all__ = ['Saving', 'follow']
 
 # %% ../../nbs/callbacks/02_saving.ipynb #cda4a975
 import json, time
+from collections.abc import Mapping
 from typing import Any
 from fastai.callback.core import Callback, CancelFitException
 from fastcore.basics import patch
+from torch import Tensor
 from ..engine.learner import SeekableLearner
 from ..run.checkpoint import read_checkpoint, read_state, remedy
 from ..run.folder import Run, RunError, step_of
@@ -34,26 +36,26 @@ class Saving(Callback):
         "Copy now, write in the background."
         learn = self.learn
         self.when, learn.control.save = time.monotonic(), False
-        if self.saved == learn.step or not learn.ranks.first: return
+        if self.saved == learn.step or not (learn.ranks.first or learn.fsdp): return
         if self.anchor: self.anchors.add(learn.step)
         tensors, rest = learn.state()
-        checks = [cb.before_save(tensors) for cb in learn.cbs if hasattr(type(cb), 'before_save')]
+        if learn.ranks.first: self.write(tensors, rest)
+        self.saved = learn.step
+
+    def write(self, tensors: Mapping[str, Mapping[str, Tensor]], rest: Mapping[str, Any]) -> None:
+        "Write what `state` gave, as a checkpoint of this step."
+        checks = [cb.before_save(tensors) for cb in self.learn.cbs if hasattr(type(cb), 'before_save')]
         texts = {'state.json': json.dumps(rest), 'config.yaml': self.home.yaml(), 'run.json': self.home.remembered()}
         records = [p for p in [self.home.path/'metrics.jsonl'] if p.exists()]
         check = lambda copies: [f(copies) for f in checks if f]
-        try: self.home.checkpoints.save(learn.step, tensors, texts, records, check)
+        try: self.home.checkpoints.save(self.learn.step, tensors, texts, records, check)
         except OSError as e: raise self.lost(e) from e
-        self.saved = learn.step
 
     @property
     def anchor(self) -> bool:
         "Whether the checkpoint of this step is kept for good: a phase begins, or it was asked for."
         every, step = self.home.config.anchor_every, self.learn.step
         return step in self.learn.plan.starts[1:-1] or every > 0 and step % every == 0
-
-    def state_dict(self) -> dict[str, Any]: return dict(anchors=sorted(self.anchors))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: self.anchors.update(map(int, state.get('anchors', [])))
 
 # %% ../../nbs/callbacks/02_saving.ipynb #9dc5a635
 @patch
@@ -68,6 +70,13 @@ def lost(self: Saving, e: OSError) -> RunError:
     kept = self.home.checkpoints
     return RunError(f'A checkpoint could not be written to {kept.folder}: {e.strerror or e}. {remedy(e)}, '
                     f'then run the same again: it continues from step {(kept.steps() or [0])[-1]}.')
+
+@patch
+def state_dict(self: Saving) -> dict[str, Any]: return dict(anchors=sorted(self.anchors))
+
+@patch
+def load_state_dict(self: Saving, state: dict[str, Any]) -> None:
+    self.anchors.update(map(int, state.get('anchors', [])))
 
 # %% ../../nbs/callbacks/02_saving.ipynb #202c2c78
 def follow(
@@ -93,9 +102,10 @@ def before_fit(self: Saving) -> None:
 def after_batch(self: Saving) -> None:
     learn = self.learn
     if learn.step <= learn.planned.step: return
+    waited = self.minutes and time.monotonic() - self.when > 60*self.minutes
+    if waited and learn.fsdp: learn.control.asked, waited = True, False
     learn.control()
     stepped = self.every and learn.step % self.every == 0
-    waited = self.minutes and time.monotonic() - self.when > 60*self.minutes
     asked = learn.control.save or learn.control.stop
     due = stepped or waited or self.passed()
     if due and not learn.skipped or self.anchor or asked or learn.step == learn.plan.total: self.save()

@@ -28,6 +28,7 @@ from .ranks import GradientSum, Ranks, Statistics, ALONE
 from .scores import Scores
 from .state import foreign, load_slots, remembered, remind, slots
 from ..nn.noise import rows
+from ..nn.shards import assembled, in_shards, shard, sharded, unsharded
 from ..run.folder import RunError
 from ..run.weights import load_weights
 
@@ -97,7 +98,7 @@ def _do_grad_opt(self: StepLearner):
     self._with_events(self._backward, 'backward', CancelBackwardException)
     if not self.last_micro: return
     self.scaler.unscale_(self.opt.opt)
-    if self.clip: self.grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+    if self.clip: self.grad_norm = unsharded(nn.utils.clip_grad_norm_(self.model.parameters(), self.clip))
     self._with_events(self._step, 'step', CancelStepException)
     self.opt.opt.zero_grad()
     self.step = self.planned.step + 1
@@ -124,16 +125,15 @@ class SeekableLearner(StepLearner):
         clip: float = 0.,              # largest gradient norm; 0: not clipped
         control: Control | None = None,
         ranks: Ranks = ALONE,          # the processes that train together
+        fsdp: bool = False,            # whether weights, gradients and optimizer lie in shards over several of them
     ):
         self.ranks, self.gradient, self.statistics = ranks, GradientSum(ranks, model), Statistics(ranks, model)
         self.loader, self.validate_every, self.control = loader, validate_every, control or Control()
-        self.validated, self.scores, self.stream, self.restoring = 0, {}, None, {}
-        self.meeting = False   # whether ranks sum this step: from there on none of them can begin it anew
-        self.news = 0   # whether a rank has something to tell besides, that callbacks exchange after the step
+        self.fsdp, self.validated, self.scores, self.stream, self.restoring = fsdp and ranks.many, 0, {}, None, {}
+        self.meeting, self.news = False, 0   # whether ranks sum this step, and none can begin it anew; has one news
         self.whole, self.averaged = True, nullcontext   # whether no step is half done; puts averages into the model
         self.control.shared, self.control.word = ranks.many, ranks.word
-        judged = [] if valid is None or not len(valid.source) else [valid]   # of some ranks the share may be empty
-        dls = DataLoaders(loader, *judged)
+        dls = DataLoaders(loader, *([valid] if valid is not None and len(valid.source) else []))
         dls.device = loader.device
         super().__init__(dls, model.to(loader.device), loss_func, opt_func, device=loader.device, default_cbs=False,
                          precision=precision, clip=clip, metrics=list(metrics),
@@ -159,7 +159,8 @@ def due(self: SeekableLearner) -> bool:
 # %% ../../nbs/engine/09_learner.ipynb #461718a4
 @patch
 def create_opt(self: SeekableLearner) -> None:
-    "The optimizer; its rate is the plan's."
+    "The optimizer, once the weights lie as they will; its rate is the plan's."
+    self.to_shards()
     self.opt = OptimWrapper(opt=self.opt_func(list(self.model.parameters())))
 
 @patch
@@ -170,7 +171,7 @@ def state(self: SeekableLearner) -> tuple[dict[str, dict[str, Tensor]], dict[str
     begins, place = (None if p is None else asdict(p) for p in (self.plan.begins, self.place))
     kept = dict(step=self.step, validated=self.validated, ends=self.plan.ends, begins=begins, place=place,
                 scaler=self.scaler.state_dict(), optimizer=rest, callbacks={cb.name: remembered(cb) for cb in self.cbs})
-    return tensors | {cb.name: cb.tensors() for cb in self.cbs if hasattr(type(cb), 'tensors')}, kept
+    return self.in_full(tensors | {cb.name: cb.tensors() for cb in self.cbs if hasattr(type(cb), 'tensors')}), kept
 
 @patch
 def resume(self: SeekableLearner,
@@ -183,8 +184,8 @@ def resume(self: SeekableLearner,
 
 @patch
 def _resume(self: SeekableLearner, tensors: Mapping, rest: Mapping[str, Any], anew: bool, source: str) -> None:
-    load_weights(self.model, tensors['model'], source)
     if not self.opt: self.create_opt()
+    load_weights(self.model, self.as_here(tensors['model']), source)
     load_slots(self.opt.opt, tensors['optimizer'], rest['optimizer'])
     if rest['scaler']: self.scaler.load_state_dict(rest['scaler'])
     begins = rest.get('place' if anew else 'begins')
@@ -196,6 +197,52 @@ def _resume(self: SeekableLearner, tensors: Mapping, rest: Mapping[str, Any], an
                             placed(begins) if begins else None)
     self.step, self.validated = rest['step'], rest['validated']
     self.restoring = dict(rest=rest['callbacks'], tensors=tensors, source=source)
+
+# %% ../../nbs/engine/09_learner.ipynb #a64936cd
+@patch
+def refuse_uneven(self: SeekableLearner) -> None:
+    "Raise `RunError` where some ranks would have more micro-batches than others, and wait for shards of theirs."
+    world = self.ranks.world
+    for phase in self.plan.phases if self.fsdp else ():
+        for b in phase.buckets:
+            cuts = [b.samples*i//world for i in range(world + 1)]
+            if len({len({i//b.batch_size for i in range(*cut)}) for cut in zip(cuts, cuts[1:])}) > 1: raise RunError(
+                f'phase {phase.name!r}, bucket {b.name!r}: {b.gradient_accumulation} micro-batches of {b.batch_size} '
+                f'samples do not give each of {world} devices as many, which fsdp needs. Make gradient_accumulation '
+                f'or batch_size a multiple of {world}.')
+
+# %% ../../nbs/engine/09_learner.ipynb #4a36d04d
+@patch
+def to_shards(self: SeekableLearner) -> None:
+    "With `fsdp`, put the weights in shards; once, before there is an optimizer."
+    if not self.fsdp or in_shards(self.model): return
+    self.refuse_uneven()
+    shard(self.model, self.device)
+
+@patch
+def in_full(self: SeekableLearner,
+    tensors: Mapping[str, Mapping[str, Tensor]],  # by file
+) -> dict[str, dict[str, Tensor]]:
+    "Whole; where they lie in shards, on the CPU of the first rank, and none on others, which ask at the same time."
+    if not self.fsdp: return {file: dict(group) for file, group in tensors.items()}
+    def whole(group):
+        each = ((k, unsharded(v)) for k, v in group.items())
+        return {k: v.cpu() for k, v in each if self.ranks.first}
+    return {file: whole(group) for file, group in tensors.items()}
+
+@patch
+def as_here(self: SeekableLearner, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    "Whole weights, as those of the model lie."
+    own = self.model.state_dict()
+    fits = lambda k, v: k in own and v.shape == own[k].shape
+    return {k: sharded(v, own[k]) if fits(k, v) else v for k, v in tensors.items()}
+
+@patch
+def weights(self: SeekableLearner) -> dict[str, Tensor]:
+    "A copy of the weights, averaged where that is kept, as `in_full` gives them."
+    with self.averaged():
+        found = self.in_full(dict(model=self.model.state_dict()))['model']
+        return {k: v.detach().clone() for k, v in found.items()}
 
 # %% ../../nbs/engine/09_learner.ipynb #c98e1c7a
 @patch
@@ -239,6 +286,7 @@ def _begin(self: SeekableLearner, made: Made):
 def replan(self: SeekableLearner, plan: Plan) -> None:
     "Follow another plan from the next step on."
     self.loader.plan, self.stream = plan, None
+    self.refuse_uneven()
 
 # %% ../../nbs/engine/09_learner.ipynb #763a4aad
 @patch
@@ -284,7 +332,7 @@ def _meet(self: SeekableLearner, numbers: list[Tensor]) -> None:
 @patch
 def _do_epoch_validate(self: SeekableLearner, ds_idx=1, dl=None):
     self.scores = {}
-    with self.undisturbed(), self.averaged(): Learner._do_epoch_validate(self, ds_idx, dl)
+    with self.undisturbed(), self.averaged(), assembled(self.model): Learner._do_epoch_validate(self, ds_idx, dl)
     if self.scores: self.validated = self.step
 
 @patch

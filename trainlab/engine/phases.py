@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Count', 'ENDS', 'PhaseFields', 'idle', 'PhaseConfig', 'phase_of', 'listed', 'Curriculum', 'AdapterFields',
-           'TrainFields', 'curriculum_of', 'among', 'said_besides', 'longer', 'TrainConfig']
+           'TrainFields', 'curriculum_of', 'among', 'said_besides', 'check_shards', 'longer', 'TrainConfig']
 
 # %% ../../nbs/engine/01_phases.ipynb #5c824d37
 import html
@@ -292,6 +292,14 @@ def said_besides(cfg: TrainFields) -> dict[str, Any]:
     free = {k for k, f in type(cfg).model_fields.items() if is_anytime(f)}
     return cfg.model_dump(mode='json', exclude=lengths | free)
 
+def check_shards(cfg: TrainFields) -> None:
+    "Raise `ValueError` where `fsdp` does not go with the rest."
+    adapts = any(p.mode == 'lora' for p in curriculum_of(cfg).phases)
+    apart = {'an adapter': adapts, 'exact_world': cfg.exact_world, 'precision fp16': cfg.precision == 'fp16'}
+    if said := [k for k, v in apart.items() if v]: raise ValueError(
+        f'fsdp does not go with {" and ".join(said)}: weights in shards train whole, in bf16 or fp32, and are summed '
+        'as they come. Change that, or leave fsdp out')
+
 def longer(
     was: list[PhaseFields], now: list[PhaseFields],
     derived: bool = False,  # whether warm-up follows from the steps
@@ -319,6 +327,7 @@ class TrainConfig(TrainFields):
             raise ValueError('early_stopping without best: say which score is meant, such as best=loss')
         if self.phases and self.training_mode == 'lora_then_full':
             raise ValueError('training_mode lora_then_full beside phases: give each phase its mode')
+        if self.fsdp: check_shards(self)
         _ = self.curriculum
         return self
 

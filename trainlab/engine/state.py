@@ -16,6 +16,7 @@ import numpy as np, torch
 from fastai.callback.core import Callback
 from torch import Tensor
 from torch.optim import Optimizer
+from ..nn.shards import in_shards, sharded
 from ..run.folder import RunError
 
 # %% ../../nbs/engine/07_state.ipynb #b82d8a89
@@ -79,7 +80,8 @@ def load_slots(
     for name, v in tensors.items():
         i, k = name.split('.', 1)
         p = params[int(i)]
-        if v.dim(): mine = torch.empty_like(p, dtype=v.dtype).copy_(v)
+        if v.dim() and in_shards(p): mine = sharded(v, p)
+        elif v.dim(): mine = torch.empty_like(p, dtype=v.dtype).copy_(v)
         else: mine = v.to(p.device, copy=True) if id(p) in beside else v.clone()
         optimizer.state[p][k] = mine
     for p in params:

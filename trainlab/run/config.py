@@ -65,6 +65,8 @@ class RunFields(BaseModel):
     seed: int = setting(42, 'decides every draw', 'run', ge=-(1 << 63), lt=1 << 63)
     device: str = setting('auto', 'auto | cpu | mps | cuda | cuda:N', 'run', True)
     devices: int = setting(1, 'how many of them train together; -1: all GPUs', 'run', True, ge=-1)
+    fsdp: bool = setting(False, 'weights, gradients and optimizer in shards over the devices (FSDP2), for a model that '
+                         'does not fit on one', 'run', True)
     deterministic: bool = setting(False, 'only operations whose sums have a fixed order: equal bits on a GPU, slower',
                                   'run', True)
     max_restarts: int = setting(3, 'with several devices: how often all start again after one was lost', 'run', True,
