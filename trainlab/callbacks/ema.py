@@ -27,18 +27,24 @@ class EMA(Callback):
     ):
         self.decay = decay
         self.average: dict[str, Tensor] | None = None
+        self.pairs: tuple[list[Tensor], ...] = ()   # averages and weights, counters and counts, as the model has them
 
     def before_fit(self):
         if self.average is None: self.average = copied_state(self.learn.model)
-        self.learn.averaged = self.applied
+        self.learn.averaged, self.pairs = self.applied, ()
 
     def after_step(self):
         weight = 1 - min(self.decay, (1 + self.learn.step)/(10 + self.learn.step))
+        self.pairs = self.pairs or self.paired()
+        averages, weights, counters, counts = self.pairs
+        torch._foreach_lerp_(averages, weights, weight)
+        for kept, now in zip(counters, counts): kept.copy_(now)
+
+    def paired(self) -> tuple[list[Tensor], ...]:
+        "What is averaged with what, and what is only copied; asked once, as a large model takes long to say."
         now = self.learn.model.state_dict()
-        floats = [k for k, v in now.items() if v.is_floating_point()]
-        torch._foreach_lerp_([self.average[k] for k in floats], [now[k] for k in floats], weight)
-        for k, v in now.items():
-            if not v.is_floating_point(): self.average[k].copy_(v)
+        floats, rest = ([k for k, v in now.items() if v.is_floating_point() == yes] for yes in (True, False))
+        return tuple([of[k] for k in names] for names in (floats, rest) for of in (self.average, now))
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -56,7 +62,7 @@ def change(self: EMA, f: Callable[[nn.Module], None]) -> None:
     with self.applied():
         f(self.learn.model)
         changed = copied_state(self.learn.model)
-    self.average = changed
+    self.average, self.pairs = changed, ()
 
 @patch
 def state_dict(self: EMA) -> dict: return {}
