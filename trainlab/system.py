@@ -31,7 +31,7 @@ from .callbacks.previews import Previews, drawn
 from .callbacks.recording import Recording
 from .callbacks.saving import Saving, follow
 from .engine.agent import count_of, launched
-from .engine.device import choose_device, numerics, place_words
+from .engine.device import choose_device, numerics, place_words, workers_of
 from .engine.loader import FixedLoader, Loader, Source
 from .engine.phases import TrainConfig
 from .engine.ranks import Ranks, ALONE
@@ -139,8 +139,8 @@ def learner(self: System,
     torch.manual_seed(cfg.seed)
     model = adapt(self.model(cfg, data.facts), cfg, self.core)
     loss = self.loss(cfg, model)
-    loader = Loader(cfg.plan({k: len(s) for k, s in train.items()}), train, cfg.workers, device, show=self.show,
-                    skip=cfg.bad_files == 'skip', shares=ranks.shares)
+    plan, workers = cfg.plan({k: len(s) for k, s in train.items()}), workers_of(cfg.workers, device)
+    loader = Loader(plan, train, workers, device, show=self.show, skip=cfg.bad_files == 'skip', shares=ranks.shares)
     valid = FixedLoader(data.valid, 1, cfg.seed, device, (ranks.rank, ranks.world))
     facts = dict(data.facts) | ({'objective': loss.name} if hasattr(loss, 'name') else {})
     every = [Phases(enter, frozen_names(model)), *([EMA(cfg.ema)] if cfg.ema else []), *self.callbacks(cfg, model),

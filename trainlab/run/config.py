@@ -73,7 +73,9 @@ class RunFields(BaseModel):
                                 ge=0)
     data: str = setting('', 'what to train on: a folder or a file; empty: what is built in', 'data', True)
     bad_files: Literal['stop', 'skip'] = setting('stop', 'files that cannot be used: stop and list them | skip them')
-    workers: int = setting(0, 'processes that make batches; 0: the trainer itself', 'data', True, ge=0)
+    workers: Annotated[int, Field(ge=0)] | Literal['auto'] = setting(
+        'auto', 'processes that make batches; 0: the trainer itself; auto: those cores that each GPU can have, or 0 '
+        'without one', 'data', True)
 
 # %% ../../nbs/run/00_config.ipynb #a5c31702
 class RunConfig(RunFields):
