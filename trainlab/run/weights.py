@@ -182,8 +182,8 @@ def write_model(
     tensors: Mapping[str, Tensor],          # the finished weights
     facts: Mapping[str, Any] | None = None, # of the data
 ) -> None:
-    "Put the finished weights and their config where the model belongs; inside `finishing`."
-    metadata = dict(format='pt', facts=json.dumps(dict(facts or {})))
+    "Put the finished weights and their config where the model belongs; inside `finishing`. Equal ones are equal files."
+    metadata = dict(facts=json.dumps(dict(facts or {})))
     weights = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     save_file(weights, run.model/'model.safetensors', metadata=metadata)
     write_text(run.model/'config.yaml', run.yaml())
