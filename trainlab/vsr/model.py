@@ -13,9 +13,9 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 from ..nn.blocks import ImplicitAlign, ResidualBlock, Tail, bicubic_up, launches
 from ..nn.metrics import luma
+from ..nn.noise import twice
 from .flow import as_float, exact, lucas_kanade
 from .splat import Splat
 
@@ -79,7 +79,7 @@ class VSR(nn.Module):
     ) -> Tensor:
         "`x` through `layers`; with checkpointing their insides are computed again in the backward pass."
         again = self.checkpointing and self.training and torch.is_grad_enabled()
-        for layer in layers: x = checkpoint(layer, x, use_reentrant=False) if again else layer(x)
+        for layer in layers: x = twice(layer, x) if again else layer(x)
         return x
 
 # %% ../../nbs/vsr/08_model.ipynb #15ea2368
