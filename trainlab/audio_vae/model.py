@@ -11,12 +11,11 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 from .fallback import harmful, mark, unmark
 from .transform import imdct, mdct
 from ..nn.latents import Output, Posterior
 from ..nn.losses import SCALES, spectral_loss
-from ..nn.noise import of_all
+from ..nn.noise import of_all, twice
 from ..nn.pretrained import PretrainedModel, registered
 
 # %% ../../nbs/audio_vae/04_model.ipynb #17e25a86
@@ -66,7 +65,7 @@ class Net(nn.Sequential):
         saves = self.checkpointing and self.training and torch.is_grad_enabled()
         for layer in self:
             again = saves and isinstance(layer, AudioBlock)
-            x = checkpoint(layer, x, use_reentrant=False) if again else layer(x)
+            x = twice(layer, x) if again else layer(x)
         return x
 
 # %% ../../nbs/audio_vae/04_model.ipynb #b9218afa

@@ -41,11 +41,11 @@ def fetched(
     steps: list[StepRecord],
 ) -> Iterator[dict[str, float | None]]:
     "The numbers of steps, brought over at once."
-    numbers = iter(torch.stack([v.float() for s in steps for v in s.losses.values()]).tolist())
-    losses = [{k: next(numbers) for k in s.losses} for s in steps]
-    clipped = steps[0].norm is not None
-    norms = torch.stack([s.norm.float() for s in steps]).tolist() if clipped else [None]*len(steps)
-    for loss, norm in zip(losses, norms): yield loss | dict(grad_norm=norm)
+    told = [s.losses | ({} if s.norm is None else dict(grad_norm=s.norm)) for s in steps]
+    numbers = iter(torch.stack([v.float() for row in told for v in row.values()]).tolist())
+    for row in told:
+        came = {k: next(numbers) for k in row}
+        yield came | dict(grad_norm=came.get('grad_norm'))
 
 # %% ../../nbs/callbacks/03_recording.ipynb #fc7ae0d1
 TAIL = 1 << 20  # bytes of the records that a resume reads

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TRIES', 'NOT_THE_FILE', 'Source', 'sample_sum', 'batch_sum', 'named', 'Made', 'instead', 'MicroBatches',
-           'of_the_data', 'Loader', 'FixedLoader', 'seed_step']
+           'of_the_data', 'Copies', 'Loader', 'FixedLoader', 'seed_step']
 
 # %% ../../nbs/engine/02_loader.ipynb #b637504e
 import errno, random, signal, zlib
@@ -103,14 +103,28 @@ def of_the_data(why: Exception) -> bool:
 
 NOT_THE_FILE = errno.EMFILE, errno.ENFILE, errno.ENOMEM
 
+# %% ../../nbs/engine/02_loader.ipynb #ffd7beb0
+class Copies:
+    "Copies batches to a device beside what it computes."
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
+
+    def __call__(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        "`batch` on the device, for what is computed from now on."
+        if self.stream is None: return tuple(t.to(self.device, non_blocking=True) for t in batch)
+        with torch.cuda.stream(self.stream): moved = tuple(t.to(self.device, non_blocking=True) for t in batch)
+        computing = torch.cuda.current_stream(self.device)
+        computing.wait_stream(self.stream)
+        for t in moved: t.record_stream(computing)
+        return moved
+
 # %% ../../nbs/engine/02_loader.ipynb #1fe5ffeb
 def _ignore_interrupts(worker: int) -> None:
     "Ctrl+C reaches every process of a terminal; only the trainer decides what it means."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     alone = not torch.distributed.is_initialized()   # torch's agent sends TERM to workers of a rank, too
     signal.signal(signal.SIGTERM, signal.SIG_DFL if alone else signal.SIG_IGN)
-
-def _moved(batch, device): return tuple(t.to(device, non_blocking=True) for t in batch)
 
 class Loader:
     "The plan's micro-batches, in order."
@@ -144,12 +158,13 @@ def made(self: Loader, start: int = 0) -> Iterator[tuple[Step, Part, Made]]:
     "(step, part of it, the micro-batch on the device), from step `start` to the end."
     many = dict(prefetch_factor=self.ahead, worker_init_fn=_ignore_interrupts) if self.workers else {}
     steps, asked = tee(self.steps(start))
+    moved = Copies(self.device)
     made = iter(DataLoader(self.dataset, batch_size=None, sampler=self.requests(asked), num_workers=self.workers,
                            pin_memory=self.device.type == 'cuda', generator=torch.Generator(), **many))
     for step in steps:
         for part in step.parts(self.shares):
             batch, *rest = next(made)
-            yield step, part, Made(_moved(batch, self.device), *rest)
+            yield step, part, Made(moved(batch), *rest)
 
 @patch
 def batches(self: Loader, start: int = 0) -> Iterator[tuple[Step, Part, tuple[Tensor, ...]]]:
@@ -170,7 +185,7 @@ def to(self: Loader, device: torch.device | str) -> Loader:
 def one_batch(self: Loader, step: int = 0) -> tuple[Tensor, ...]:
     "The first micro-batch of `step`; leaves no trace."
     planned = self.plan(step)
-    return _moved(self.dataset[planned.bucket.name, planned.micro[0]].batch, self.device)
+    return Copies(self.device)(self.dataset[planned.bucket.name, planned.micro[0]].batch)
 
 @patch
 def show_batch(self: Loader, step: int = 0, batch: tuple[Tensor, ...] | None = None, **kw: Any) -> Any:

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+from ..nn.noise import twice
 
 # %% ../../nbs/video_vae/03_net.ipynb #ce5e36d1
 class RMSNorm(nn.Module):
@@ -67,6 +67,6 @@ class Stack(nn.Module):
         x, kept = self.enter(x), []
         for block, past in zip(self.blocks, pasts or [None]*len(self.blocks)):
             saves = self.checkpointing and torch.is_grad_enabled()
-            x, past = checkpoint(block, x, past, b, use_reentrant=False) if saves else block(x, past, b)
+            x, past = twice(block, x, past, b) if saves else block(x, past, b)
             kept.append(past)
         return self.leave(x), kept

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np, torch
 from torch import Tensor, nn
 from ..media.video import replacing
+from ..nn.blocks import as_on_a_device
 from ..run.checkpoint import RunError
 from ..run.folder import Run
 from .upscale import finished_model
@@ -44,7 +45,8 @@ def to_onnx(
     frames, model = frames or cfg['frames'], model.cpu().eval()
     film = drifting(frames, height, width)
     with torch.no_grad():
-        truth = model(film)                       # also makes the constants, as real numbers
+        truth = model(film)
+        with as_on_a_device(): model(film)        # makes the constants, as real numbers
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')       # of the exporter, about itself
             program = torch.onnx.export(model, (film,), dynamo=True, input_names=['lr'], output_names=['sr'],

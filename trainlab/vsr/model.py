@@ -8,13 +8,14 @@ __all__ = ['DESIGNS', 'SIZES', 'Propagation', 'VSR', 'centre_and_others', 'vsr_m
 # %% ../../nbs/vsr/08_model.ipynb #4acdfd4f
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from functools import lru_cache
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
-from ..nn.blocks import ImplicitAlign, ResidualBlock, Tail, bicubic_up
+from ..nn.blocks import ImplicitAlign, ResidualBlock, Tail, bicubic_up, launches
 from ..nn.metrics import luma
+from ..nn.noise import twice
 from .flow import as_float, exact, lucas_kanade
 from .splat import Splat
 
@@ -78,15 +79,23 @@ class VSR(nn.Module):
     ) -> Tensor:
         "`x` through `layers`; with checkpointing their insides are computed again in the backward pass."
         again = self.checkpointing and self.training and torch.is_grad_enabled()
-        for layer in layers: x = checkpoint(layer, x, use_reentrant=False) if again else layer(x)
+        for layer in layers: x = twice(layer, x) if again else layer(x)
         return x
 
 # %% ../../nbs/vsr/08_model.ipynb #15ea2368
+@lru_cache(8)
+@torch.inference_mode(False)
+def _weights(device: torch.device) -> Tensor: # (1, 3)
+    "Of the colours in the luma, as `luma` has them."
+    return (luma(torch.eye(3).double().view(3, 3, 1, 1)) - 16).view(1, 3).div(219).float().to(device)
+
 def centre_and_others(
     lr: Tensor,  # (b, t, 3, h, w) RGB, uint8 or float in [0, 1], t odd
 ) -> tuple[Tensor, Tensor]: # (b, 1, h, w), (b, t-1, h, w) luma in [0, 1]
-    "The luma of the middle frame and of the rest."
-    y, middle = (luma(as_float(lr)) - 16)/219, lr.shape[1]//2
+    "The luma of the middle frame and of the rest; not under autocast."
+    x, middle = as_float(lr), lr.shape[1]//2
+    if launches(x): y = (_weights(x.device) @ x.flatten(-2)).view_as(x[:, :, 0])
+    else: y = (luma(x) - 16)/219
     return y[:, middle:middle+1], torch.cat([y[:, :middle], y[:, middle+1:]], 1)
 
 @patch
@@ -94,8 +103,7 @@ def flow(self: VSR,
     lr: Tensor,  # (b, t, 3, h, w)
 ) -> Tensor: # (b, t-1, 2, h, w) low-resolution pixels, rows first
     "The motion from the centre to each other frame."
-    centre, others = centre_and_others(lr)
-    with exact(lr.device): return lucas_kanade(centre, others)
+    with exact(lr.device): return lucas_kanade(*centre_and_others(lr))
 
 @patch
 def align(self: VSR,
@@ -108,9 +116,11 @@ def align(self: VSR,
     x = as_float(lr)
     centre = x[:, x.shape[1]//2]
     with exact(lr.device):
-        if x.shape[1] > 1 and flow is None and (self.splat or self.propagation): flow = self.flow(lr)
+        unknown = x.shape[1] > 1 and flow is None and bool(self.splat or self.propagation)
+        lumas = centre_and_others(x) if self.splat or unknown else ()
+        if unknown: flow = lucas_kanade(*lumas)
         if not self.splat: return x, centre - .5, flow
-        return x, torch.cat([centre - .5, self.splat(*centre_and_others(x), flow)], 1), flow
+        return x, torch.cat([centre - .5, self.splat(*lumas, flow)], 1), flow
 
 # %% ../../nbs/vsr/08_model.ipynb #feb52789
 @patch
