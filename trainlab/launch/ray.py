@@ -6,8 +6,9 @@
 __all__ = ['LOOPBACK', 'attend', 'OnRay', 'attend_task']
 
 # %% ../../nbs/launch/03_ray.ipynb #135171bd
-import os, signal, threading
+import logging, os, signal, threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from fastcore.basics import patch
 from .jobs import Attended, Elsewhere, Job, extra
@@ -19,6 +20,15 @@ from ..run.folder import RunError
 def attend(task: Attended) -> int: # exit status
     "Run a job on a worker."
     return task()
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    "Without what Ray says of tokens to somebody who opens a cluster to others."
+    about = logging.getLogger('ray._private.authentication')
+    was = about.level
+    about.setLevel(logging.ERROR)
+    try: yield
+    finally: about.setLevel(was)
 
 # %% ../../nbs/launch/03_ray.ipynb #fd60fbd5
 class OnRay(Elsewhere):
@@ -41,7 +51,8 @@ class OnRay(Elsewhere):
         self.mine = not self.ray.is_initialized()
         quiet, term = dict(log_to_driver=False, configure_logging=False), signal.getsignal(signal.SIGTERM)
         if self.mine and self.address: self.ray.init(self.address, **quiet)
-        elif self.mine: self.ray.init('local', include_dashboard=False, **quiet)
+        elif self.mine:
+            with _untold(): self.ray.init('local', include_dashboard=False, **quiet)
         if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, term)   # Ray's aborts
         if not self.address: self._fits()
         self.task = self.ray.remote(max_retries=0, **self.asked)(attend)
