@@ -75,6 +75,15 @@ def test_a_finished_trial_that_was_told_something_else_is_refused_in_words(tmp_p
     assert row['state'] == 'failed' and 'crop: 24 -> 27' in row['error'] and 'amend=True' in row['error'], row
 
 
+def test_the_command_tells_how_far_jobs_are_and_what_seeds_do(tmp_path):
+    code = 'import runpy; from trainlab.launch import trials; trials.EVERY = .5; runpy.run_module("trainlab.launch.sweep", run_name="__main__")'
+    fixed = ' '.join(f'{k}={v}' for k, v in TINY.items())
+    def run(*more): return subprocess.run([sys.executable, '-c', code, str(JOB), '--fixed', fixed, '--root', str(tmp_path), '--name', 'r', *more], capture_output=True, text=True, timeout=300)
+    done = run('--seeds', '2', '--jobs', '2'); assert done.returncode == 0, done.stdout + done.stderr
+    assert ' of 60, loss ' in done.stdout and 'over seeds, mean and standard deviation:' in done.stdout and 'psnr ±' in done.stdout, done.stdout
+    wrong = run('--vary', 'learning_rate=1e-3'); assert wrong.returncode == 1 and 'Did you mean lr?' in wrong.stderr, wrong.stderr
+
+
 def test_a_sweep_that_is_interrupted_saves_and_more_steps_go_on(tmp_path):
     first = subprocess.Popen([*COMMAND, '--root', str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     until(lambda: saved(tmp_path, 'rates-lr=0.001') >= 5, first); first.send_signal(signal.SIGINT); said, _ = first.communicate(timeout=120)

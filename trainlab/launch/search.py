@@ -10,20 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from fastcore.basics import patch
 from .jobs import Job, extra
-from .sweep import alone, at_home, is_done, run_all, where
-from .trials import Trial, progress, trials
+from .sweep import alone, at_home, is_done, refuse_unknown, run_all, where
+from .trials import Trial, progress, rounded, trials
 from ..run.folder import RunError
 if TYPE_CHECKING: from optuna import Study
 
 # %% auto #0
-__all__ = ['DIGITS', 'VALUES', 'HOME', 'LOOK_EVERY', 'rounded', 'Search', 'search', 'trial_of']
+__all__ = ['DIGITS', 'VALUES', 'HOME', 'LOOK_EVERY', 'Search', 'search', 'trial_of']
 
 # %% ../../nbs/launch/06_search.ipynb #f414212c
 DIGITS = 4   # of a float that a study suggests
-
-def rounded(value: Any) -> Any:
-    "A value as the name of its run shows it."
-    return float(f'{value:.{DIGITS}g}') if isinstance(value, float) else value
 
 # %% ../../nbs/launch/06_search.ipynb #657a10df
 def _refuse(study: Study) -> None:
@@ -107,7 +103,7 @@ def _asked(self: Search) -> Trial | None:
     elif len(self.mine) < self.most:
         told = self.study.ask()
         told.set_user_attr(HOME, self.home)
-        told.set_user_attr(VALUES, {k: rounded(v) for k, v in self.suggest(told).items()})
+        told.set_user_attr(VALUES, {k: rounded(v, DIGITS) for k, v in self.suggest(told).items()})
     else: return None
     trial = self._known(told.user_attrs[VALUES])
     self.under_way.setdefault(trial.name, []).append(told)
@@ -139,7 +135,7 @@ def _prunes(self: Search, trial: Trial) -> bool:
     told, rows = self._first(trial), self._validated(trial)
     for row in rows:
         self.read[told.number] = row['step']
-        told.report(row[self.score], row['step'])
+        told.report(rounded(row[self.score]), row['step'])
     return bool(rows) and told.should_prune()
 
 @patch
@@ -168,7 +164,7 @@ def _score(self: Search, trial: Trial) -> float | None:
     "Of its last validation."
     valid = trial.run.records('valid')
     value = valid[self.score].iloc[-1] if self.score in valid else None
-    return None if value is None or value != value else float(value)
+    return None if value is None or value != value else rounded(float(value))
 
 @patch
 def _end(self: Search, trial: Trial, row: dict[str, Any]) -> None:
@@ -199,9 +195,12 @@ def search(
     if on != 'local' and not at_once: raise RunError(
         f'on {on!r} every job would be asked for before the first has ended. Say how many run at_once.')
     notebook, home, name = at_home(notebook, name, root)
+    refuse_unknown(notebook, list(fixed))
     place = where(on, at_once, ray, slurm, trials)
     def job(trial: Trial) -> Job: return Job(trial, notebook, home)
-    def named(values: Mapping) -> Trial: return trial_of(name, values, fixed, home.parent)
+    def named(values: Mapping) -> Trial:
+        refuse_unknown(notebook, list(values))
+        return trial_of(name, values, fixed, home.parent)
     def rows() -> Iterator[dict[str, Any]]:
         yield from run_all(place, Search(study, suggest, trials, score, named, job, home), home)
     return alone(home, rows())

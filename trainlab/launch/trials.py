@@ -5,17 +5,19 @@
 # %% ../../nbs/launch/01_trials.ipynb #dd201f51
 from __future__ import annotations
 import html, itertools, math, re, time
+from statistics import mean, stdev
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from ..run.config import RunConfig
 from ..run.folder import LONGEST, Run, RunError
-from ..run.panel import has_front_end, sketch
+from ..run.panel import has_front_end, say, sketch
 if TYPE_CHECKING: from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['OWN', 'COLUMNS', 'Trial', 'slug', 'simple', 'trials', 'progress', 'as_table', 'board', 'Board']
+__all__ = ['OWN', 'COLUMNS', 'SHOWN', 'EVERY', 'Trial', 'slug', 'simple', 'trials', 'rounded', 'progress', 'as_table',
+           'over_seeds_table', 'board', 'how_far', 'Board']
 
 # %% ../../nbs/launch/01_trials.ipynb #7c3f0198
 @dataclass(frozen=True)
@@ -87,6 +89,12 @@ def _refuse(vary: Mapping[str, Sequence[Any]], fixed: Mapping[str, Any], seeds: 
     if empty := [k for k, v in vary.items() if not len(v)]: raise RunError(f'{empty[0]} has no value to take.')
 
 # %% ../../nbs/launch/01_trials.ipynb #7539cd2d
+SHOWN = 6   # digits of a score, in rows and in studies
+
+def rounded(value: Any, digits: int = SHOWN) -> Any:
+    "A float as it is shown, so that the same number reads alike wherever it stands."
+    return float(f'{value:.{digits}g}') if isinstance(value, float) else value
+
 def progress(trial: Trial) -> dict[str, Any]:
     "What varies, how far it is, what it scored last, and what went wrong."
     run, found = trial.run, {}
@@ -98,7 +106,8 @@ def progress(trial: Trial) -> dict[str, Any]:
     if train: now['minutes'] = round(train['seconds']/60, 2)
     scores = {k: v for k, v in valid.items() if k not in ('step', 'loss') and v == v}
     error = (info.get('history') or [{}])[-1].get('error', '')
-    return dict(trial=trial.name, **trial.values, state=state, **now, **scores, error=str(error))
+    found = {k: rounded(v) for k, v in (now | scores).items()}
+    return dict(trial=trial.name, **trial.values, state=state, **found, error=str(error))
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
     "Rows as a table, without what is empty everywhere."
@@ -108,6 +117,25 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
     return found[[c for c in found if any(v != '' for v in found[c])]]
 
 # %% ../../nbs/launch/01_trials.ipynb #2febe03b
+def over_seeds_table(rows: Sequence[Mapping[str, Any]]) -> DataFrame: # a row a combination; empty: no seeds vary
+    "The mean of the last scores over seeds, and their spread; of trials that have finished."
+    import pandas as pd
+    groups = {}
+    for row in rows:
+        names = [k for k in itertools.takewhile(lambda k: k != 'state', row) if k not in ('trial', 'seed')]
+        if 'seed' not in row or row['state'] != 'finished': continue
+        groups.setdefault(repr([row[k] for k in names]), ({k: row[k] for k in names}, []))[1].append(row)
+    found = []
+    for values, same in groups.values():
+        shared = [k for k in same[0] if k not in {*values, *COLUMNS, 'seed'} and all(k in r for r in same)]
+        line = values | dict(seeds=len(same))
+        for k in shared or ['loss']:
+            scores = [float(r[k]) for r in same]
+            line |= {k: rounded(mean(scores)), f'{k} ±': rounded(stdev(scores), 2) if scores[1:] else ''}
+        found.append(line)
+    return pd.DataFrame(found, dtype=object)
+
+# %% ../../nbs/launch/01_trials.ipynb #5fd3b48a
 def board(
     trials: Sequence[Trial],
     done: Mapping[str, Mapping[str, Any]],  # name -> its row
@@ -119,17 +147,39 @@ def board(
     shown = as_table([{k: safe(v) for k, v in r.items()} for r in rows])
     train = [t.run.records('train') if t.run.path.is_dir() else () for t in trials]
     shown['curve'] = [sketch(list(zip(r.step, r.loss)), 240, 40) if len(r) else '' for r in train]
-    return shown.to_html(escape=False, index=False, border=0, float_format='{:.4g}'.format)
+    return shown.to_html(escape=False, index=False, border=0, float_format=f'{{:.{SHOWN}g}}'.format)
+
+def how_far(trial: Trial) -> str: # empty: it has not begun
+    "How far a job is, in a line: `vsr-lr=0.001: step 20 of 200, loss 0.031`."
+    now, told = progress(trial), trial.run.info.get('config', {})
+    if 'step' not in now: return ''
+    plain = told.get('steps') and not told.get('phases') and not told.get('epochs')
+    every = told.get('steps', 0) + told.get('full_steps', 0)*(told.get('training_mode') == 'lora_then_full')
+    return f'{trial.name}: step {now["step"]}{f" of {every}" if plain else ""}, loss {now["loss"]:.4g}'
+
+# %% ../../nbs/launch/01_trials.ipynb #757b5b14
+EVERY = 30.   # seconds between lines
 
 class Board:
-    "Shows it in a notebook, anew every few seconds."
-    def __init__(self): self.html, self.handle, self.when, self.pause = has_front_end(), None, -math.inf, 3.
+    "Shows it in a notebook, anew every few seconds; elsewhere a line of each job that has moved."
+    def __init__(self):
+        self.html, self.handle, self.pause, self.said = has_front_end(), None, 3., {}
+        self.when = -math.inf if self.html else time.monotonic()
 
     def __call__(self, *what: Any, last: bool = False) -> None:
-        if not self.html or time.monotonic() - self.when < self.pause and not last: return
+        if not self.html: return self._lines(*what)
+        if time.monotonic() - self.when < self.pause and not last: return
         from IPython.display import HTML, display
         began, page = time.monotonic(), HTML(board(*what))
         self.when = time.monotonic()
         self.pause = max(3., 20*(self.when - began))   # long records are slow to read
         if self.handle is None: self.handle = display(page, display_id=True)
         else: self.handle.update(page)
+
+    def _lines(self, trials: Sequence[Trial], done: Mapping[str, Any], running: Sequence[str]) -> None:
+        if time.monotonic() - self.when < EVERY: return
+        self.when = time.monotonic()
+        lines = {t.name: line for t in trials if t.name in running and (line := how_far(t))}
+        for name, line in lines.items():
+            if self.said.get(name) != line: say(line)
+        self.said |= lines

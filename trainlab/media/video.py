@@ -353,11 +353,13 @@ def picture_size(
 def write_image(
     path: Path | str,    # .png (lossless) or .jpg
     x: np.ndarray,       # (h, w, 3) uint8
+    alone: bool = False, # see `replacing`
 ) -> Path:
     "Write a picture whole or not at all."
     if x.dtype != np.uint8:
         raise MediaError(f'{path}: pixels are {x.dtype}; clamp to [0, 255] and round to uint8 first.')
-    with replacing(path) as part: Image.fromarray(np.ascontiguousarray(x)).save(part, compress_level=3)
+    with replacing(path, alone=alone) as part:
+        Image.fromarray(np.ascontiguousarray(x)).save(part, compress_level=3)
     return Path(path)
 
 # %% ../../nbs/media/00_video.ipynb #9553f6fe

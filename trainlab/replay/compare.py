@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # %% auto #0
-__all__ = ['DRAWS', 'LENGTHS', 'MOST_BLOCKS', 'LEAST', 'FEW', 'PARTS', 'correlation_length', 'mean_variance', 'drawn_means',
-           'Difference', 'bought', 'over_steps', 'over_seeds', 'together', 'first_apart', 'last_scores', 'Comparison',
-           'curve_of', 'compare']
+__all__ = ['DRAWS', 'LENGTHS', 'MOST_BLOCKS', 'LEAST', 'FEW', 'ITS_OWN', 'PARTS', 'correlation_length', 'mean_variance',
+           'drawn_means', 'Difference', 'bought', 'over_steps', 'over_seeds', 'together', 'first_apart', 'last_scores',
+           'by_seed', 'told_apart', 'Comparison', 'curve_of', 'compare']
 
 # %% ../../nbs/replay/03_compare.ipynb #6cd4021e
 def correlation_length(
@@ -84,7 +84,7 @@ class Difference:
         if self.mean == 0 and not self.high > 0: return f'{self.what}: equal'
         said = f'{self.what}: b - a = {self.mean:+.3g}'
         if math.isnan(self.low): return f'{said} (one seed: no interval)'
-        worth = f', worth {self.worth:.0f}'*(self.unit == 'steps')
+        worth = f', as good as {self.worth:.0f} independent ones'*(self.unit == 'steps')
         said += f' ({self.low:+.3g} to {self.high:+.3g}; {self.count} {self.unit}{worth})'
         said += ', a difference' if self.seen else ', no difference seen'
         if self.unit == 'steps' and self.worth < FEW: said += ', but of too few steps to be sure'
@@ -166,6 +166,32 @@ def last_scores(
     return {f'valid {k}' if k == 'loss' else k: float(v) for k, v in scores.items() if isinstance(v, (int, float))}
 
 # %% ../../nbs/replay/03_compare.ipynb #306d2123
+def by_seed(
+    a: Sequence[Run],
+    b: Sequence[Run],  # as many
+) -> list[Run]: # b
+    "The second arm in the order of the seeds of the first; what has no partner of its seed, in the order given."
+    seeds = [[run.info.get('config', {}).get('seed') for run in arm] for arm in (a, b)]
+    if any(len(set(s)) < len(s) for s in seeds): return list(b)   # nobody can tell which belongs to which
+    partner = {s: run for s, run in zip(seeds[1], b) if s is not None and s in seeds[0]}
+    rest = iter([run for s, run in zip(seeds[1], b) if s not in partner])
+    return [partner[s] if s in partner else next(rest) for s in seeds[0]]
+
+ITS_OWN = 'name', 'root', 'resume', 'amend', 'resume_from'   # what every run has for itself
+
+def told_apart(
+    a: Sequence[Run],
+    b: Sequence[Run],  # as many, partner by partner
+) -> list[str] | None: # None: some of them do not say
+    "What the arms were told that is not the same: `lr 0.001 (a), 0.002 (b)`."
+    told = [[run.info.get('config') for run in arm] for arm in (a, b)]
+    if not all(c for arm in told for c in arm): return None
+    names = [k for k in dict.fromkeys(k for arm in told for c in arm for k in c) if k not in ITS_OWN]
+    values = {k: [[c.get(k) for c in arm] for arm in told] for k in names}
+    def shown(arm): return ', '.join(dict.fromkeys(repr(v)[:60] for v in arm))
+    return [f'{k} {shown(x)} (a), {shown(y)} (b)' for k, (x, y) in values.items() if x != y]
+
+# %% ../../nbs/replay/03_compare.ipynb #238be87c
 @dataclass(frozen=True)
 class Comparison:
     "Two arms, and what differs between them."
@@ -177,13 +203,20 @@ class Comparison:
     loss: Difference
     scores: tuple[Difference, ...]    # of the last validation
     curve: DataFrame = field(repr=False, compare=False)   # step, difference, low, high
+    told: tuple[str, ...] | None = None   # settings that are not the same; None: they are not known
+
+    @property
+    def settings(self) -> str:
+        "What the arms were told, in words."
+        if self.told is None: return 'what they were told is not known: one has no run.json'
+        return f'told: {"; ".join(self.told)}' if self.told else 'told the same'
 
     def __repr__(self):
         same = 'same batches: paired' if self.parted is None else f'other batches from step {self.parted}: not paired'
         head = f'{", ".join(self.a)} (a) and {", ".join(self.b)} (b), steps {self.first} to {self.last}, {same}'
         seeds = len(self.a)
         few = f'{seeds} seed{"s"*(seeds > 1)}: true of these runs; a claim about what they were told needs 3 or more.'
-        return '\n'.join([head, *map(repr, (self.loss, *self.scores)), *[few]*(seeds < 3)])
+        return '\n'.join([head, self.settings, *map(repr, (self.loss, *self.scores)), *[few]*(seeds < 3)])
 
     def picture(self) -> Figure:
         "The difference of the loss over steps, with its interval."
@@ -215,7 +248,7 @@ def curve_of(
 # %% ../../nbs/replay/03_compare.ipynb #8cea0864
 def compare(
     a: Run | str | Path | Sequence,  # a run, or one of each seed
-    b: Run | str | Path | Sequence,  # as many, in the same order
+    b: Run | str | Path | Sequence,  # as many; partners are those of one seed, in whatever order
     first: int | None = None,        # steps of the window; None: the later half
     last: int | None = None,         # None: the last that all have
     key: int = 0,                    # of the drawing
@@ -224,6 +257,7 @@ def compare(
     arms = [[_run(x) for x in (arm if isinstance(arm, (list, tuple)) else [arm])] for arm in (a, b)]
     if len(arms[0]) != len(arms[1]): raise RunError(
         f'{len(arms[0])} runs and {len(arms[1])}: give a pair of each seed.')
+    arms[1] = by_seed(*arms)
     pairs = [together(*pair, 1, last) for pair in zip(*arms)]
     last = min(int(p.step.max()) for p in pairs)
     first = first or last//2 + 1
@@ -237,7 +271,9 @@ def compare(
     told = [over_seeds(k, *([s[k] for s in arm] for arm in scores), not apart) for k in named]
     names = [tuple(run.path.name for run in arm) for arm in arms]
     curve = curve_of(np.array(common), losses[1] - losses[0], loss)
-    return Comparison(*names, first, last, min(apart, default=None), loss, tuple(told), curve)
+    differs = told_apart(*arms)
+    return Comparison(*names, first, last, min(apart, default=None), loss, tuple(told), curve,
+                      None if differs is None else tuple(differs))
 
 def _run(run: Any) -> Run:
     found = run_at(getattr(run, 'path', run))
