@@ -356,7 +356,7 @@ def _trained(self: System, cfg: TrainConfig, cbs: Sequence[Callback], ranks: Ran
         run.leave_out(files.left)
         begun = self._begun(run, learn)
         with _told(run, learn, begun):
-            if ranks.many: ranks.given(lambda: _work(run, learn, files, cbs))
+            if ranks.many: _hand_out(run, learn, files, cbs)
             if learn.device.type == 'cuda' and begun < learn.plan.total: rehearse(learn)
             self._finished(run, learn)
     return run
@@ -382,11 +382,14 @@ def _launched(self: System, cfg: TrainConfig, cbs: Sequence[Callback], count: in
 # %% ../nbs/system.ipynb #84798d99
 def _work(run: Run, learn: RunLearner, files: Files, cbs: Sequence[Callback]) -> dict[str, Any]:
     "What the other ranks begin with."
-    state = ()
-    if run.start: state = read_checkpoint(run.start)[0], read_state(run.start), bool(run.turned_at(learn.step))
-    weights = {} if run.start else {k: v.cpu() for k, v in learn.model.state_dict().items()}
-    return dict(config=run.config, info=run.info, files=files, state=state, weights=weights,
+    state = (read_state(run.start), bool(run.turned_at(learn.step))) if run.start else ()
+    return dict(config=run.config, info=run.info, files=files, state=state,
                 until=[cb.last for cb in cbs if isinstance(cb, Until)])
+
+def _hand_out(run: Run, learn: RunLearner, *more: Any) -> None:
+    "Give the other ranks what they begin with; then the tensors, one after another."
+    learn.ranks.given(lambda: _work(run, learn, *more))
+    learn.ranks.handed(read_checkpoint(run.start)[0] if run.start else dict(model=learn.model.state_dict()))
 
 @patch
 def attend(self: System,
@@ -400,8 +403,9 @@ def attend(self: System,
         run.path.mkdir(parents=True)
         run.note(**work['info'])
         learn = self.learner(run.config, run, work['files'], [Until(step) for step in work['until']], ranks)
-        if work['state']: learn.resume(*work['state'])
-        else: load_weights(learn.model, work['weights'], 'The first rank')
+        tensors = ranks.handed(keep=learn.keeper())
+        if work['state']: learn.resume(tensors, *work['state'])
+        else: load_weights(learn.model, learn.as_here(tensors['model']), 'The first rank')
         if not run.config.preview_every: learn.validate_every = learn.plan.total
         if learn.device.type == 'cuda' and learn.step < learn.plan.total: rehearse(learn)
         learn.fit()

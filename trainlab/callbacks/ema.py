@@ -21,7 +21,7 @@ def copied_state(model: nn.Module) -> dict[str, Tensor]:
 
 class EMA(Callback):
     "Averages the weights after each step."
-    run_valid = False
+    run_valid, of_weights = False, True
     def __init__(self,
         decay: float = .999,  # of the average, per step, once it is long enough
     ):

@@ -26,7 +26,7 @@ from .loader import FixedLoader, Loader, Made, seed_step
 from .plan import RUN, Part, Place, Plan, Step, fold, placed
 from .ranks import GradientSum, Ranks, Statistics, ALONE
 from .scores import Scores
-from .state import foreign, load_slots, remembered, remind, slots
+from .state import foreign, load_slots, parameters_of, remembered, remind, slots
 from ..nn.noise import rows
 from ..nn.shards import assembled, in_shards, shard, sharded, unsharded
 from ..run.folder import RunError
@@ -243,6 +243,20 @@ def weights(self: SeekableLearner) -> dict[str, Tensor]:
     with self.averaged():
         found = self.in_full(dict(model=self.model.state_dict()))['model']
         return {k: v.detach().clone() for k, v in found.items()}
+
+# %% ../../nbs/engine/09_learner.ipynb #62a4860e
+@patch
+def keeper(self: SeekableLearner) -> Callable[[str, str, Tensor], Tensor]: # (file, name, whole tensor) -> what is kept
+    "What this rank keeps of a state."
+    if not self.fsdp: return lambda file, name, x: x
+    if not self.opt: self.create_opt()
+    own, moved = self.model.state_dict(), parameters_of(self.opt.opt)
+    copies = {'model', *(cb.name for cb in self.cbs if getattr(type(cb), 'of_weights', False))}
+    def keep(file, name, x):
+        like = own.get(name) if file in copies else None
+        if file == 'optimizer': like = moved[int(name.partition('.')[0])]
+        return x if like is None or like.shape != x.shape else sharded(x, like)
+    return keep
 
 # %% ../../nbs/engine/09_learner.ipynb #c98e1c7a
 @patch

@@ -8,7 +8,7 @@ __all__ = ['ALONE', 'LONGEST_WAIT', 'Ranks', 'in_one', 'summed', 'moved_here', '
 
 # %% ../../nbs/engine/04_ranks.ipynb #f888edcc
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -86,6 +86,19 @@ def largest(self: Ranks, numbers: Sequence[int]) -> list[int]:
     together = torch.tensor(numbers, dtype=torch.int64)
     dist.all_reduce(together, dist.ReduceOp.MAX)
     return together.tolist()
+
+@patch
+def handed(self: Ranks,
+    tensors: Mapping[str, Mapping[str, Tensor]] | None = None,  # of the first one, by file; the others have none
+    keep: Callable[[str, str, Tensor], Tensor] = lambda file, name, x: x,  # (file, name, whole) -> what others keep
+) -> dict[str, dict[str, Tensor]]: # on the CPU, where nothing else is kept
+    "The same on all of them, one after another: nobody needs room for more than it keeps, and one tensor."
+    kinds = self.given(lambda: {f: {k: (tuple(v.shape), v.dtype) for k, v in of.items()} for f, of in tensors.items()})
+    def one(file, name, shape, dtype):
+        x = tensors[file][name].detach().cpu().contiguous() if self.first else torch.empty(shape, dtype=dtype)
+        if self.many and x.numel(): dist.broadcast(x.view(-1).view(torch.uint8), 0)
+        return tensors[file][name] if self.first else keep(file, name, x)
+    return {file: {name: one(file, name, *kind) for name, kind in of.items()} for file, of in kinds.items()}
 
 # %% ../../nbs/engine/04_ranks.ipynb #782220dc
 def in_one(

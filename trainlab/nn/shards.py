@@ -59,7 +59,7 @@ def sharded(
     like: Tensor,  # of the same shape
 ) -> Tensor:
     "As `like` lies: this rank's shard, or the whole."
-    if not in_shards(like): return x
+    if not in_shards(like) or in_shards(x): return x
     from torch.distributed.tensor import distribute_tensor
     return distribute_tensor(x.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
