@@ -1,6 +1,7 @@
 """Train in shards (FSDP2) on several ranks, with fewer and with more in turns, and compare with one process.
 
     python tests/shards.py                         # a transformer, AdamW and EMA; 1, 2 -> 1 -> 2, and 2 -> 2 -> 2 ranks
+    python tests/shards.py --what frozen           # most of the transformer is frozen, and nothing averaged
     python tests/shards.py --what vsr --ranks 4    # super-resolution, with Muon
 
 A run is led to its end in three parts, each a start of its own on some number of ranks under torch's agent. `apart` is
@@ -49,8 +50,8 @@ class Transformer(nn.Module):
         return self.leave(x)[:, None]
 
 
-class Config(TrainConfig, defaults=dict(schedule='constant', precision='fp32', lr=3e-3, warmup=2, save_every=4, preview_every=8, log_every=1, ema=.95)): pass
-def textures(cfg, files): return Data(Textures(21, 8), Textures(5, 8), {})
+class Config(TrainConfig, defaults=dict(schedule='constant', precision='fp32', lr=3e-3, warmup=0, save_every=4, preview_every=8, log_every=1, ema=.95)): pass
+def textures(cfg, files): return Data(Textures(21, 8), Textures(1, 8), {})   # to validate on there is one sample, and some ranks have none
 def transformer(cfg, facts): return Transformer()
 def loss(cfg, model): return nn.functional.mse_loss
 
@@ -62,14 +63,15 @@ class InShards(Callback):
 
 
 system = System(Config, textures, transformer, loss, callbacks=lambda cfg, model: [InShards()])
-CASES = dict(transformer=(system, dict(batch_size=4, gradient_accumulation=2)), muon=(system, dict(batch_size=4, optimizer='muon')),
+CASES = dict(transformer=(system, dict(batch_size=4, gradient_accumulation=2)), frozen=(system, dict(batch_size=4, ema=0.)), muon=(system, dict(batch_size=4, optimizer='muon')),
              vsr=(vsr, dict(batch_size=4, frames=3, schedule='constant', warmup=2, precision='fp32', save_every=4, preview_every=8, log_every=1, previews=1)))
 
 
 def train(root: str, name: str, what: str, steps: int, ranks: int) -> None:
     "In a process of its own: lead a run to a step, on so many ranks."
     of, told = CASES[what]
-    of.train(configure(of.config, dict(name=name, root=root, device='cpu', steps=steps, devices=ranks, fsdp=ranks > 1) | told))
+    told |= dict(phases=[dict(name='some', steps=steps, train=['enter.*', 'blocks.0.*'], lr=3e-3)]) if what == 'frozen' else dict(steps=steps)
+    of.train(configure(of.config, dict(name=name, root=root, device='cpu', devices=ranks, fsdp=ranks > 1) | told))
 
 
 def led(root: str, name: str, what: str, steps: int, ranks: int) -> None:

@@ -21,7 +21,7 @@ def test_what_cannot_be_ends_in_words(tmp_path, told, said):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('what, ranks, most', [('transformer', 4, 1e-6), ('muon', 2, 1e-2), ('vsr', 4, 1e-3)])
+@pytest.mark.parametrize('what, ranks, most', [('transformer', 4, 1e-6), ('frozen', 2, 1e-6), ('muon', 2, 1e-2), ('vsr', 4, 1e-3)])
 def test_more_ranks_and_muon(script, what, ranks, most):
     found = json.loads(script('shards.py', '--what', what, '--ranks', ranks, timeout=3600).splitlines()[-1])
     assert found['different'] == 0 and found['apart'] <= most and found['turns_apart'] <= most

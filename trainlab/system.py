@@ -299,7 +299,7 @@ def _lead(run: Run) -> tuple[TrainConfig, list[Callback]] | None:
     source = fork_source(cfg.fork_from, exact=False)
     if step_of(source) == int(step): return None
     say(f'{home} has no checkpoint at step {step}: it is led up to it from step {step_of(source)}.')
-    own = {k: getattr(cfg, k) for k in ('name', 'root', 'resume', 'device', 'devices', 'workers')}
+    own = {k: getattr(cfg, k) for k in ('name', 'root', 'resume', 'device', 'devices', 'fsdp', 'workers')}
     own |= dict(fork_from=str(source))
     return configure(type(cfg), as_it_was(type(cfg), told_by(source)['config']) | own, source), [Until(int(step))]
 
@@ -348,7 +348,7 @@ def _trained(self: System, cfg: TrainConfig, cbs: Sequence[Callback], ranks: Ran
     device = ranks.device or choose_device(cfg.device)
     machine = dict(self.machine(device)) | dict(ranks=ranks.world)
     with numerics(cfg.deterministic), run.open(files.contents, device, self.name, machine):
-        if words := place_words(device, ranks.world): say(words)
+        if words := place_words(device, ranks.world, cfg.fsdp): say(words)
         if run.finished and whole_model(run):
             say(f'{cfg.name} was finished on {run.finished}: there is nothing left to train.')
             return run

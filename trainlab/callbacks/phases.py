@@ -118,8 +118,15 @@ def before_batch(self: Phases) -> None:
     self.apply(phase)
 
 @patch
-def before_validate(self: Phases) -> None:
-    if self.phase is not None or not self.learn.step: return   # else taken up just before a validation
+def after_train(self: Phases) -> None: self.take_up()
+
+@patch
+def before_validate(self: Phases) -> None: self.take_up()
+
+@patch
+def take_up(self: Phases) -> None:
+    "Apply the phase of the last step, where a validation is what a fit begins with."
+    if self.phase is not None or not self.learn.step: return
     self.before_fit()
     last = self.learn.place.phase
     self.apply(next(phase for phase in self.learn.plan.phases if phase.name == last))

@@ -58,6 +58,11 @@ class Saving(Callback):
         return step in self.learn.plan.starts[1:-1] or every > 0 and step % every == 0
 
 # %% ../../nbs/callbacks/02_saving.ipynb #9dc5a635
+@patch(as_prop=True)
+def asks(self: Saving) -> bool:
+    "Whether this rank is the one whose clock counts, and no save is agreed already."
+    return self.learn.ranks.first and not self.learn.control.save
+
 @patch
 def stop(self: Saving) -> None:
     "Say who wanted it, and end the fit."
@@ -103,7 +108,7 @@ def after_batch(self: Saving) -> None:
     learn = self.learn
     if learn.step <= learn.planned.step: return
     waited = self.minutes and time.monotonic() - self.when > 60*self.minutes
-    if waited and learn.fsdp: learn.control.asked, waited = True, False
+    if waited and learn.fsdp: waited, learn.control.asked = False, learn.control.asked or self.asks
     learn.control()
     stepped = self.every and learn.step % self.every == 0
     asked = learn.control.save or learn.control.stop

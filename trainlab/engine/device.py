@@ -47,15 +47,17 @@ def workers_of(
 def place_words(
     device: torch.device,
     world: int = 1,  # devices that train together, on all machines
+    fsdp: bool = False,  # whether they are to share the weights
 ) -> str: # empty, where there is nothing to say
     "Where a run trains, for the person who started it."
-    if device.type == 'cpu' and world == 1: return ''
+    if device.type == 'cpu' and world == 1: return 'fsdp changes nothing on one device.' if fsdp else ''
+    shards = ' Weights, gradients and optimizer lie in shards over them (fsdp).' if fsdp and world > 1 else ''
     threads = torch.get_num_threads()
-    if device.type == 'cpu': return f'CPU: {world} processes train together, threads of each: {threads}.'
+    if device.type == 'cpu': return f'CPU: {world} processes train together, threads of each: {threads}.{shards}'
     if device.type == 'mps': return 'Apple GPU (MPS): this was not tested by us. Tell us what you find.'
     found, count = torch.cuda.get_device_properties(device), torch.cuda.device_count()
     gpu = f'GPU {device.index or 0} of {count} here, {found.name} with {found.total_memory/2**30:.0f} GB'
-    return f'CUDA: {gpu}{f", the first of {world} that train together" if world > 1 else ""}.'
+    return f'CUDA: {gpu}{f", the first of {world} that train together" if world > 1 else ""}.{shards}'
 
 # %% ../../nbs/engine/03_device.ipynb #f7718ad8
 def switches() -> list[tuple[Any, str, Any]]: # (where, name, value)

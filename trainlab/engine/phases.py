@@ -297,8 +297,8 @@ def check_shards(cfg: TrainFields) -> None:
     adapts = any(p.mode == 'lora' for p in curriculum_of(cfg).phases)
     apart = {'an adapter': adapts, 'exact_world': cfg.exact_world, 'precision fp16': cfg.precision == 'fp16'}
     if said := [k for k, v in apart.items() if v]: raise ValueError(
-        f'fsdp does not go with {" and ".join(said)}: weights in shards train whole, in bf16 or fp32, and are summed '
-        'as they come. Change that, or leave fsdp out')
+        f'fsdp does not go with {" and ".join(said)}. It is for training_mode=full in bf16 or fp32, without '
+        'exact_world: change that, or leave fsdp out')
 
 def longer(
     was: list[PhaseFields], now: list[PhaseFields],

@@ -53,21 +53,22 @@ def serve(
     threading.Thread(target=_leave_after, args=(parent,), daemon=True).start()
     line = Connection(handle)
     with suppress(EOFError, ConnectionError):
-        while True: _answer(line, line.recv())
+        while True: _answer(line, line.recv_bytes())
 
 def _leave_after(parent: int) -> None:
     while os.getppid() == parent: time.sleep(.2)
     os._exit(1)
 
-def _answer(line: Connection, task: Callable[[], Iterator]) -> None:
-    "Run a task; say what it yields, and how it ended."
+def _answer(line: Connection, task: bytes) -> None:
+    "Run a pickled task; say what it yields, and how it ended."
+    def say(*what): line.send_bytes(pickle.dumps(what))
     try:
-        for said in task(): line.send(('said', said))
+        for said in pickle.loads(task)(): say('said', said)
     except ConnectionError: raise
     except Exception as e:
         known = isinstance(e, MediaError) and not isinstance(e, PlaceError)
-        line.send(('left', str(e)) if known else ('failed', (_sent(e), traceback.format_exc())))
-    else: line.send(('done', None))
+        say('left', str(e)) if known else say('failed', (_sent(e), traceback.format_exc()))
+    else: say('done', None)
 
 def _sent(error: Exception) -> Exception:
     "An error as it can be sent."
@@ -89,12 +90,12 @@ class Worker:
     def give(self, key: Any, task: Callable[[], Iterator]) -> None:
         "Let it begin."
         self.key = key
-        with suppress(ConnectionError): self.line.send(task)   # who is gone is found out when it is listened to
+        with suppress(ConnectionError): self.line.send_bytes(pickle.dumps(task))   # who is gone is found out later
 
     def heard(self) -> tuple[str, Any]: # said | left | failed | done | gone, and what
         "The next thing that it says."
-        try: return self.line.recv()
-        except (EOFError, ConnectionError): return 'gone', self.process.wait()
+        try: return pickle.loads(self.line.recv_bytes())
+        except (EOFError, OSError): return 'gone', self.process.wait()
 
     def end(self) -> None:
         "At once; what it writes is not there, or whole."

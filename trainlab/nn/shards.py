@@ -34,6 +34,9 @@ def shard(
     "Put its parameters in shards over all ranks. Nothing is sent."
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
+    single = [n for n, p in model.named_parameters() if not p.ndim]
+    if single: raise ValueError(f'{single[0]} is one number, which FSDP2 cannot cut: give it the shape (1,), or leave '
+                                'fsdp out.')
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     for p in model.parameters(): p.data = p.data.contiguous()
     for module in [*units(model), model]:

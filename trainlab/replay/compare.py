@@ -106,7 +106,9 @@ def over_steps(
     key: int = 0,      # of the drawing
 ) -> Difference:
     "The mean difference of two runs over a window of steps."
-    if len(a) < LEAST: raise RunError(f'{len(a)} steps in common in the window; {LEAST} or more expected.')
+    if len(a) < LEAST: raise RunError(f'{len(a)} steps in common in the window; {LEAST} or more expected. It is the '
+                                         'later half where first does not say where it begins: give first=1, or '
+                                         'train longer.')
     s = np.arange(len(a))
     fall = np.polyval(np.polyfit(s, (a + b)/2, 1), s)   # common to both: pairing is not to be praised for it
     if paired: drawn = drawn_means(b - a, [key, 0])
@@ -260,7 +262,7 @@ def compare(
     arms[1] = by_seed(*arms)
     pairs = [together(*pair, 1, last) for pair in zip(*arms)]
     last = min(int(p.step.max()) for p in pairs)
-    first = first or last//2 + 1
+    first = last//2 + 1 if first is None else first
     apart = [s for p in pairs if (s := first_apart(p[p.step <= last])) is not None]
     inside = [p[(p.step >= first) & (p.step <= last)] for p in pairs]
     common = sorted(set.intersection(*(set(p.step) for p in inside)))

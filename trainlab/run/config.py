@@ -162,7 +162,9 @@ ELSEWHERE = dict(
     data='data_root data_dir train_data_dir dataset dataset_path instance_data_dir data_path',
     resume='auto_resume', resume_from='resume_from_checkpoint', workers='num_workers dataloader_num_workers n_workers',
     init_from='pretrained_model_name_or_path pretrained_model_path network_weights finetune_from ckpt_path',
-    save_every='checkpointing_steps save_steps save_every_n_steps', seed='random_seed global_seed',
+    save_every='checkpointing_steps save_steps save_every_n_steps checkpoint_every', devices='num_gpus n_gpus gpus '
+    'num_processes nproc_per_node world_size', fsdp='strategy sharding sharding_strategy zero_stage',
+    seed='random_seed global_seed',
     keep='checkpoints_total_limit save_total_limit save_top_k', log_every='logging_steps log_every_n_steps',
     preview_every='validation_steps eval_steps val_check_interval sample_every_n_steps eval_every',
     rank='network_dim lora_rank lora_r', alpha='network_alpha lora_alpha', targets='target_modules lora_target_modules',

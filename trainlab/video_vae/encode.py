@@ -196,6 +196,8 @@ def encode(
     run: Callable = in_processes,                # how tasks are run, see `prepare`
 ) -> list[Path]: # the files that there are now
     "Encode clips; call it again to go on. A clip that cannot be used is left out, with a warning."
+    for name, n, least in (('side', side, 0), ('most', most, 0), ('window', window, 1)):
+        if n < least: raise ValueError(f'{name} {n}: {least} or more expected.')
     source = model if isinstance(model, nn.Module) else str(Path(getattr(model, 'path', model)).expanduser().absolute())
     places = _places(videos, Path(out).expanduser())
     wanted, left = _planned(places, _known(source, device), side, most)

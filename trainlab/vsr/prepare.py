@@ -6,6 +6,7 @@
 __all__ = ['prepare_clip', 'prepare']
 
 # %% ../../nbs/vsr/11_prepare.ipynb #fd7ca621
+import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..media.frames import uniform_frames
 from ..media.tasks import in_processes, tell_left_out, working_on
 from ..media.video import MediaError, Video, find_videos, iter_frames, probe, write_image
 from ..media.clips import held_out, tell_cut
+from ..run.checkpoint import write_text
 from .formats import CATEGORIES, DEGRADATIONS, FORMATS, DataError, Format, check_frames, choose, SCALE
 
 # %% ../../nbs/vsr/11_prepare.ipynb #0ac02c1d
@@ -99,6 +101,16 @@ def _videos_apart(videos: Any) -> list[Path]:
         first[p.stem] = p
     return paths
 
+def _settle(learn: Path, formats: list[str], told: dict[str, Any]) -> None:
+    "Write down what a tree is made with. Raises `DataError` if that was something else: its parts would not pair."
+    place, folders = learn/'prepare.json', [learn/FORMATS[name].folder for name in formats]
+    there = sorted({int(p.name[3:-6]) for folder in folders for p in folder.glob('LR_*frames')})
+    was = json.loads(place.read_text()) if place.exists() else told | (dict(frames=there) if there else {})
+    if apart := [f'{k}={was.get(k)}, and {told[k]} is asked for' for k in told if was.get(k) != told[k]]:
+        raise DataError(f'{learn} was made with {"; ".join(apart)}. Ask for the same, or give another folder.')
+    learn.mkdir(parents=True, exist_ok=True)
+    if not place.exists(): write_text(place, json.dumps(told))
+
 def _planned(paths: list[Path], formats: Iterable[str], *settings) -> tuple[dict[Path, dict], list[str]]:
     "Clip -> format -> jobs, for all that can be used; and why the rest cannot."
     work, videos, reasons = {}, [], []
@@ -145,6 +157,7 @@ def prepare(
         written.append(file)
         if progress: progress(before + len(written), total, file)
     rest = frames, samples, degradation, hold_out
+    if work: _settle(learn, formats, dict(frames=sorted(frames), degradation=degradation, hold_out=hold_out))
     left = run({p: partial(prepare_clip, p, learn, list(work[p]), *rest) for p in lacking}, told, at_once)
     tell_left_out([*reasons, *left.values()], before + len(written), DataError)
     return len(written)
