@@ -3,9 +3,10 @@
     python tests/bench/bench_save.py
 
 In turns with `torch.save` of the same state, which is what stops a plain loop and Lightning's, and with torch's
-`dcp.async_save`, which copies and writes beside the training as ours does. Medians, and the 99th percentile.
+`dcp.async_save`, which copies and writes beside the training as ours does; what one has left to the disk is on it before the next begins.
+Medians, and the 99th percentile.
 """
-import argparse, statistics, tempfile, time
+import argparse, os, statistics, tempfile, time
 from pathlib import Path
 import torch, torch.distributed as dist, torch.distributed.checkpoint as dcp
 from trainlab.run.checkpoint import Checkpoints
@@ -23,11 +24,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=opt.folder) as root:
         run = Checkpoints(Path(root)/'run', keep=1)
         for n in range(opt.rounds + 1):                       # the first makes the buffer and is not counted
-            began = time.perf_counter(); run.save(n, dict(model=state), {'state.json': '{}'}); ours.append(time.perf_counter() - began)
+            os.sync(); began = time.perf_counter(); run.save(n, dict(model=state), {'state.json': '{}'}); ours.append(time.perf_counter() - began)
             run.wait(); commit.append(time.perf_counter() - began)
-            began = time.perf_counter(); torch.save(state, Path(root)/'plain.pt'); plain.append(time.perf_counter() - began)
+            began = time.perf_counter(); torch.save(state, Path(root)/'plain.pt'); plain.append(time.perf_counter() - began); os.sync()
             began = time.perf_counter(); later = dcp.async_save(state, checkpoint_id=Path(root)/'dcp'); theirs.append(time.perf_counter() - began)
-            later.result()
+            later.result(); os.sync()
     dist.destroy_process_group()
     ms = {k: 1000*statistics.median(v[1:]) for k, v in dict(stops_training=ours, committed_after=commit, torch_save=plain, async_save=theirs).items()}
     late = {k: 1000*sorted(v[1:])[min(opt.rounds - 1, round(.99*opt.rounds))] for k, v in dict(ours=ours, torch_save=plain, async_save=theirs).items()}
