@@ -15,7 +15,7 @@ setup(
     long_description=(here/'README.md').read_text(encoding='utf-8'), long_description_content_type='text/markdown',
     packages=find_packages(include=['trainlab', 'trainlab.*']), python_requires='>=' + cfg['min_python'],
     install_requires=cfg['requirements'].split(), extras_require=extras, zip_safe=False,
-    entry_points={'console_scripts': ['trainlab_upscale = trainlab.vsr.upscale:main', 'trainlab_sweep = trainlab.launch.sweep:trainlab_sweep'],
+    entry_points={'console_scripts': ['trainlab = trainlab.launch.cli:main'],
                   'papermill.engine': ['trainlab = trainlab.launch.job:Engine'],
                   'nbdev': [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
 )

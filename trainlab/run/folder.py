@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['LINGER', 'LONGEST', 'LINE', 'LARGEST_STEP', 'NUMBERS', 'NEEDED', 'BEYOND', 'PICTURE', 'now', 'left_by', 'locked',
-           'Run', 'run_at', 'step_of', 'past_line', 'whole_lines', 'rows_of', 'begin_of', 'inline', 'Pictures']
+           'trained_by', 'Run', 'run_at', 'step_of', 'past_line', 'whole_lines', 'rows_of', 'begin_of', 'inline',
+           'Pictures']
 
 # %% ../../nbs/run/04_folder.ipynb #18e1482d
 def now() -> str:
@@ -102,6 +103,16 @@ def locked(
         try: holder.unlink(missing_ok=True)
         except OSError as e: warnings.warn(f'{holder} could not be removed ({e.strerror}). It holds nothing any more.')
         lock.release()
+
+# %% ../../nbs/run/04_folder.ipynb #4d9aaeb1
+def trained_by(
+    path: Path,  # a run's folder
+) -> dict[str, Any]: # pid, host, user, since; empty: nobody
+    "Who trains it now, as far as can be told: of another machine, who began and has not ended."
+    path = path.resolve()
+    holder = path.parent/f'.{path.name}.holder.json'
+    who = _holder(holder) if holder.exists() else {}
+    return {} if _is_dead(who) else who
 
 # %% ../../nbs/run/04_folder.ipynb #02f71cef
 LONGEST = 200 # bytes of a run's name; files beside it are called after it

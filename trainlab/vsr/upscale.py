@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONTAINERS', 'bounce', 'windows', 'between', 'along', 'PairFlow', 'enlarge', 'upscaled', 'finished_model',
-           'check_output', 'upscale', 'main']
+           'check_output', 'upscale']
 
 # %% ../../nbs/vsr/10_upscale.ipynb #bec5dd27
 import itertools
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 import numpy as np, torch
-from fastcore.script import call_parse
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from ..engine.device import autocast, choose_device
@@ -216,19 +215,3 @@ def upscale(
                 if progress: progress(i + 1, video.frames)
     return write_video(video_out, counted(), fps=video.fps, pts=video.pts.tolist(), time_base=video.time_base,
                        audio_from=video_in if video.audio else None, crf=crf)
-
-# %% ../../nbs/vsr/10_upscale.ipynb #cfe64dd9
-@call_parse
-def main(
-    video_in: str,         # a video, any length and size
-    video_out: str,        # .mp4, .mkv or .mov
-    run: str,              # folder of a finished run
-    frames: int = 0,       # low-resolution frames a window, odd; 0: as trained
-    tile: int = 0,         # low-resolution pixels; 0: whole frames, halved if memory runs out
-    precision: str = '',   # fp32, bf16 or fp16; empty: as trained
-    device: str = 'auto',  # auto, cpu, mps, cuda or cuda:N
-    crf: int = 16,         # quality of the written H.264, 0 (lossless) to 51
-) -> None:
-    "Enlarge a video with a trained run, as many times as it was trained to."
-    try: upscale(video_in, video_out, run, frames, tile, precision, device, crf)
-    except (RunError, ValueError) as e: raise SystemExit(str(e)) from None
