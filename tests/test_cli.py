@@ -6,7 +6,7 @@ from trainlab.run.folder import run_at
 
 HERE = Path(__file__).parent
 TINY = ['--size', '16', '--batch-size', '2', '--preview-every', '0', '--previews', '0', '--cpu']
-COMMAND = [sys.executable, '-c', 'from trainlab.launch.cli import main; main()']
+COMMAND = [sys.executable, '-m', 'trainlab.launch.cli']
 
 
 def begun(*words): return subprocess.Popen([*COMMAND, *map(str, words)], cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=os.environ | dict(PYTHONDONTWRITEBYTECODE='1'))

@@ -58,7 +58,7 @@ def test_trials_on_ray_have_the_bits_of_one_process(tmp_path, alone):
 
 def command(root, on):
     given = ['--on', 'ray', '--ray', 'num_cpus=1'] if on == 'ray' else ['--on', 'slurm', '--slurm', 'cluster=local minutes=30']
-    return [sys.executable, '-m', 'trainlab.launch.sweep', str(JOB), '--vary', 'lr=1e-3', '--name', 'rates', '--root', str(root), *given,
+    return [sys.executable, '-m', 'trainlab.launch.cli', 'sweep', str(JOB), '--vary', 'lr=1e-3', '--name', 'rates', '--root', str(root), *given,
             '--fixed', ' '.join(f'{k}={v}' for k, v in TINY.items())]
 
 @pytest.mark.parametrize('on, number', [('slurm', signal.SIGINT), *(pytest.param(*p, marks=pytest.mark.slow) for p in (

@@ -7,7 +7,7 @@ from trainlab.run.weights import Weights
 
 JOB = Path(__file__).parent.parent/'nbs'/'train_vsr.ipynb'
 TINY = dict(steps=60, warmup=5, num_blocks=3, crop=24, batch_size=1, preview_every=60, save_every=5, previews=0, device='cpu')
-COMMAND = [sys.executable, '-m', 'trainlab.launch.sweep', str(JOB), '--vary', 'lr=1e-3,2e-3', '--name', 'rates',
+COMMAND = [sys.executable, '-m', 'trainlab.launch.cli', 'sweep', str(JOB), '--vary', 'lr=1e-3,2e-3', '--name', 'rates',
            '--jobs', '2', '--fixed', ' '.join(f'{k}={v}' for k, v in TINY.items())]
 
 
@@ -76,9 +76,9 @@ def test_a_finished_trial_that_was_told_something_else_is_refused_in_words(tmp_p
 
 
 def test_the_command_tells_how_far_jobs_are_and_what_seeds_do(tmp_path):
-    code = 'import runpy; from trainlab.launch import trials; trials.EVERY = .5; runpy.run_module("trainlab.launch.sweep", run_name="__main__")'
+    code = 'import runpy; from trainlab.launch import trials; trials.EVERY = .5; runpy.run_module("trainlab.launch.cli", run_name="__main__")'
     fixed = ' '.join(f'{k}={v}' for k, v in TINY.items())
-    def run(*more): return subprocess.run([sys.executable, '-c', code, str(JOB), '--fixed', fixed, '--root', str(tmp_path), '--name', 'r', *more], capture_output=True, text=True, timeout=300)
+    def run(*more): return subprocess.run([sys.executable, '-c', code, 'sweep', str(JOB), '--fixed', fixed, '--root', str(tmp_path), '--name', 'r', *more], capture_output=True, text=True, timeout=300)
     done = run('--seeds', '2', '--jobs', '2'); assert done.returncode == 0, done.stdout + done.stderr
     assert ' of 60, loss ' in done.stdout and 'over seeds, mean and standard deviation:' in done.stdout and 'psnr ±' in done.stdout, done.stdout
     wrong = run('--vary', 'learning_rate=1e-3'); assert wrong.returncode == 1 and 'Did you mean lr?' in wrong.stderr, wrong.stderr

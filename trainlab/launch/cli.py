@@ -224,14 +224,18 @@ def in_words(e: Exception) -> bool:
     "Whether an error says by itself what is wrong: the system's, and those that trainlab raised, not what it calls."
     frames = [frame for frame, _ in traceback.walk_tb(e.__traceback__)]
     ours = bool(frames) and frames[-1].f_globals.get('__name__', '').startswith('trainlab.')
-    return isinstance(e, OSError) or ours and isinstance(e, (RunError, ValueError))
+    return isinstance(e, (OSError, RunError)) or ours and isinstance(e, ValueError)
 
 def main() -> None:
     "The command `trainlab`: what is wrong is its last line."
     sys.path.insert(0, '')   # systems of one's own, from where it is typed
     try: status = called(sys.argv[1:])
-    except KeyboardInterrupt: status = 130
+    except KeyboardInterrupt:
+        print('Stopped; the same command goes on.', flush=True)
+        status = 130
     except Exception as e:
         if not in_words(e): raise
         status = f'trainlab: {e}'
     raise SystemExit(status)
+
+if __name__ == '__main__' and '__file__' in globals(): main()
